@@ -1,0 +1,14 @@
+libnetstack_a_SOURCES += \
+	netstack/base/bytes.c netstack/base/bytes.h \
+	netstack/base/compiler.h \
+	netstack/base/env.h \
+	netstack/base/ep.c netstack/base/ep.h \
+	netstack/base/heap.c netstack/base/heap.h \
+	netstack/base/hkdf.c netstack/base/hkdf.h \
+	netstack/base/key.c netstack/base/key.h \
+	netstack/base/log.c netstack/base/log.h \
+	netstack/base/map.c netstack/base/map.h \
+	netstack/base/mono.h
+
+check_PROGRAMS += \
+	tests/unit/test_base

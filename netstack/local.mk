@@ -1,0 +1,1 @@
+# The engine and what stands beside it: everything above the machines, still without I/O.

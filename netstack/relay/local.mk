@@ -1,0 +1,1 @@
+# Sources and unit tests of netstack/relay.

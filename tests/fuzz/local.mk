@@ -1,0 +1,9 @@
+# Fuzz targets: add "tests/fuzz/fuzz_x" to check_PROGRAMS here. Without --enable-fuzzing each replays its
+# corpus tests/fuzz/corpus/x/ (tests/fuzz/replay.c) in make check; with it, libFuzzer supplies main().
+if FUZZING
+FUZZ_MAIN = $(FUZZ_ENGINE)
+else
+FUZZ_MAIN = tests/fuzz/libreplay.a
+check_LIBRARIES += tests/fuzz/libreplay.a
+tests_fuzz_libreplay_a_SOURCES = tests/fuzz/replay.c
+endif
