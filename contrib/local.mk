@@ -1,1 +1,1 @@
-EXTRA_DIST += contrib/packages
+EXTRA_DIST += contrib/packages contrib/lib.sh contrib/check

@@ -6,4 +6,4 @@ dist_check_SCRIPTS += \
 	tests/check-layers \
 	tests/check-pure \
 	tests/check-size
-EXTRA_DIST += tests/pure.allow tests/size.allow
+EXTRA_DIST += tests/vectors tests/pure.allow tests/size.allow tests/codespell.ignore

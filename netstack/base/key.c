@@ -61,7 +61,9 @@ void key_short(char text[static KEY_SHORT_MAX], enum key_kind kind, const uint8_
 
 	if (kind == KEY_DISCO) {
 		sodium_bin2hex(hex, sizeof(hex), raw, 8);
-		(void)snprintf(text, KEY_SHORT_MAX, key_is_zero(raw) ? "" : "d:%s", hex);
+		text[0] = '\0'; /* the form of the zero key */
+		if (!key_is_zero(raw))
+			(void)snprintf(text, KEY_SHORT_MAX, "d:%s", hex);
 		return;
 	}
 	sodium_bin2base64(b64, sizeof(b64), raw, KEY_SIZE, sodium_base64_VARIANT_ORIGINAL);

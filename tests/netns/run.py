@@ -49,7 +49,7 @@ def main():
         code = run_one(test, log_path, options.limit)
         result = {0: "PASS", SKIP: "SKIP"}.get(code, "FAIL")
         counts[result] += 1
-        print("%s: netns/%s (%.0f s)" % (result, name, time.monotonic() - begin), flush=True)
+        print("%s: tests/netns/%s (%.0f s)" % (result, name, time.monotonic() - begin), flush=True)
         if result != "PASS":
             with open(log_path, errors="replace") as log:
                 lines = log.read().splitlines()
