@@ -1,0 +1,8 @@
+# Everything that touches the system. libdaemon.a is linked by meshd and by the tests of daemon/.
+noinst_LIBRARIES += libdaemon.a
+libdaemon_a_SOURCES = \
+	daemon/counters.c \
+	daemon/dp.h \
+	daemon/loop.h \
+	daemon/nft.h \
+	daemon/rtnl.h
