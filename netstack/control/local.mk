@@ -1,1 +1,6 @@
 # Sources and unit tests of netstack/control.
+libnetstack_a_SOURCES += \
+	netstack/control/ctlclient.h \
+	netstack/control/ctlnoise.h \
+	netstack/control/h2.h \
+	netstack/control/netmap.h

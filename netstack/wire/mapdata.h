@@ -198,7 +198,10 @@ struct dns_config {
 	size_t n_routes;
 };
 
+/* Wipes leave the struct zeroed; a zeroed struct may be wiped. */
 void map_cap_wipe(struct map_cap *c);
+void map_caps_free(struct map_cap *caps, size_t n); /* a whole list, freed too */
+void map_strs_free(char **texts, size_t n);
 void hostinfo_wipe(struct hostinfo *h);
 void map_node_wipe(struct map_node *n);
 void derp_region_wipe(struct derp_region *r);
@@ -209,14 +212,22 @@ void user_profile_wipe(struct user_profile *u);
 void dns_config_wipe(struct dns_config *d);
 
 /* Deep copies into an empty '*to'. Return 0 or -ENOMEM ('*to' is then empty). */
+MESH_MUST_USE int map_caps_copy(struct map_cap **to, const struct map_cap *from, size_t n);
 MESH_MUST_USE int hostinfo_copy(struct hostinfo *to, const struct hostinfo *from);
 MESH_MUST_USE int map_node_copy(struct map_node *to, const struct map_node *from);
 MESH_MUST_USE int derp_map_copy(struct derp_map *to, const struct derp_map *from);
 MESH_MUST_USE int filter_rules_copy(struct filter_rules *to, const struct filter_rules *from);
+MESH_MUST_USE int dns_config_copy(struct dns_config *to, const struct dns_config *from);
+MESH_MUST_USE int user_profile_copy(struct user_profile *to, const struct user_profile *from);
 
+/* By value; a null string equals "". */
+bool map_caps_eq(const struct map_cap *a, size_t n_a, const struct map_cap *b, size_t n_b);
 bool hostinfo_eq(const struct hostinfo *a, const struct hostinfo *b);
 bool map_node_eq(const struct map_node *a, const struct map_node *b);
 bool derp_map_eq(const struct derp_map *a, const struct derp_map *b);
+bool filter_rules_eq(const struct filter_rules *a, const struct filter_rules *b);
+bool dns_config_eq(const struct dns_config *a, const struct dns_config *b);
+bool user_profile_eq(const struct user_profile *a, const struct user_profile *b);
 
 /* Does the node carry the attribute 'name' in its CapMap? */
 bool map_node_has_cap(const struct map_node *n, const char *name);
@@ -225,8 +236,8 @@ const struct ip *map_node_ip(const struct map_node *n, enum ip_family family);
 const struct derp_region *derp_map_region(const struct derp_map *m, uint32_t id);
 
 /* Peer capability lookup (control-messages 13): does 'src' hold capability 'name' on 'dst' by these
- * rules? 'cap:' sources are resolved
- * through 'src_node' (may be null). */
+ * rules? 'cap:' sources are resolved through 'src_node' (may be null). Nodes with
+ * 'unsigned_peerapi_only' never hold capabilities. */
 bool filter_rules_have_cap(const struct filter_rules *rules, const struct ip *src,
 			   const struct map_node *src_node, const struct ip *dst, const char *name);
 
