@@ -1,0 +1,1 @@
+EXTRA_DIST += cli/client.h cli/cmd.h cli/flags.h cli/out.h

@@ -6,3 +6,11 @@ libdaemon_a_SOURCES = \
 	daemon/loop.h \
 	daemon/nft.h \
 	daemon/rtnl.h
+
+# The local API, state and settings.
+libdaemon_a_SOURCES += \
+	daemon/api.h \
+	daemon/conf.h \
+	daemon/metrics.h \
+	daemon/metricsd.h \
+	daemon/store.h

@@ -12,3 +12,18 @@ libnetstack_a_SOURCES += \
 	netstack/wire/json.h \
 	netstack/wire/rfc3339.h \
 	netstack/wire/zstdframe.h
+
+# Bodies of the local API.
+libnetstack_a_SOURCES += \
+	netstack/wire/apijson.h \
+	netstack/wire/jsonmap.h \
+	netstack/wire/jsonw.h \
+	netstack/wire/netreport.h \
+	netstack/wire/notify.h \
+	netstack/wire/pathinfo.h \
+	netstack/wire/pingresult.h \
+	netstack/wire/prefs.h \
+	netstack/wire/prefval.h \
+	netstack/wire/relayinfo.h \
+	netstack/wire/status.h \
+	netstack/wire/whois.h
