@@ -14,3 +14,9 @@ libdaemon_a_SOURCES += \
 	daemon/metrics.h \
 	daemon/metricsd.h \
 	daemon/store.h
+
+libdaemon_a_SOURCES += \
+	daemon/cert.h \
+	daemon/httpd.h \
+	daemon/stund.h \
+	daemon/tlsconn.h

@@ -1,4 +1,5 @@
 libnetstack_a_SOURCES += \
+	netstack/base/bucket.h \
 	netstack/base/bytes.c netstack/base/bytes.h \
 	netstack/base/compiler.h \
 	netstack/base/env.h \

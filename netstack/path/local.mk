@@ -1,1 +1,3 @@
 # Sources and unit tests of netstack/path.
+libnetstack_a_SOURCES += \
+	netstack/path/netcheck.h

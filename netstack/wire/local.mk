@@ -27,3 +27,8 @@ libnetstack_a_SOURCES += \
 	netstack/wire/relayinfo.h \
 	netstack/wire/status.h \
 	netstack/wire/whois.h
+
+libnetstack_a_SOURCES += \
+	netstack/wire/derp.h \
+	netstack/wire/streamaddr.h \
+	netstack/wire/stun.h
