@@ -5,3 +5,7 @@ libnetstack_a_SOURCES += \
 	netstack/relay/frameq.h \
 	netstack/relay/relayserver.h \
 	netstack/relay/stunserver.h
+
+# The client side of the peer relay.
+libnetstack_a_SOURCES += \
+	netstack/relay/relayclient.h

@@ -32,3 +32,11 @@ libnetstack_a_SOURCES += \
 	netstack/wire/derp.h \
 	netstack/wire/streamaddr.h \
 	netstack/wire/stun.h
+
+# Disco and the relay's framing.
+libnetstack_a_SOURCES += \
+	netstack/wire/classify.c netstack/wire/classify.h \
+	netstack/wire/disco.c netstack/wire/disco.h netstack/wire/discomsg.c \
+	netstack/wire/geneve.h \
+	netstack/wire/relaypath.h \
+	netstack/wire/tsmp.c netstack/wire/tsmp.h
