@@ -3,7 +3,7 @@ noinst_LIBRARIES += libdaemon.a
 libdaemon_a_SOURCES = \
 	daemon/counters.c \
 	daemon/dp.h \
-	daemon/loop.h \
+	daemon/loop.c daemon/loop.h \
 	daemon/nft.h \
 	daemon/rtnl.h
 
@@ -20,3 +20,7 @@ libdaemon_a_SOURCES += \
 	daemon/httpd.h \
 	daemon/stund.h \
 	daemon/tlsconn.h
+
+# Tests of daemon/ link libdaemon.a before the pure library.
+check_PROGRAMS += tests/unit/test_loop
+tests_unit_test_loop_LDADD = libdaemon.a $(LDADD)
