@@ -40,3 +40,8 @@ libnetstack_a_SOURCES += \
 	netstack/wire/geneve.h \
 	netstack/wire/relaypath.h \
 	netstack/wire/tsmp.c netstack/wire/tsmp.h
+
+# WireGuard's messages and inner packets.
+libnetstack_a_SOURCES += \
+	netstack/wire/ip.h \
+	netstack/wire/wgmsg.h

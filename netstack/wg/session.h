@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: MIT */
+/* WireGuard with one peer: when to shake hands, which keys to use, when to forget them. The device
+ * (wg/device.h) owns the sessions, finds the one that a message is for, and carries the outputs on.
+ *
+ *                 want, rekey due, 15 s unanswered
+ *      IDLE ───────────────────────────────────► INITIATING ──┐ every 5 s + jitter: again
+ *       ▲  ▲       90 s without response: DOWN     │   │   ▲   │
+ *       │  └──────────────────────────────────────┘   │   └───┘
+ *       └──────────────────────────────────────────────┘
+ *                 response: INSTALL, CURRENT, UP, KEEPALIVE
+ *
+ *      in either state: initiation accepted: response out, INSTALL (next slot);
+ *                       first packet received on the next slot: CURRENT, UP
+ *
+ * Key slots as in the reference: 'current' sends; 'next' was made by us as responder and waits for
+ * the peer's first packet; 'previous' still opens what is on its way. A pair that leaves its slot
+ * is REMOVEd. Timers (WireGuard paper 6): rekey by the initiator 120 s after the key was made, when
+ * something is sent, or 165 s after, when something is received; 15 s after data went out and
+ * nothing came back: a new handshake; 10 s after data came and nothing was sent: a keepalive; 540 s
+ * after the last handshake: all keys wiped.
+ *
+ * Traffic is not reported per packet: workers count in the key pair (keypair_note_*) and post the
+ * peer to control when that returns true; session_activity() then reads the counters.
+ *
+ * Control thread. Times never go backwards. */
+#ifndef NETSTACK_WG_SESSION_H
+#define NETSTACK_WG_SESSION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/compiler.h"
+#include "base/mono.h"
+#include "wg/cookie.h"
+#include "wg/keypair.h"
+#include "wg/noise.h"
+#include "wire/wgmsg.h"
+
+struct env;
+struct index_table;
+struct session_stamps;
+
+/* WireGuard paper 6.1, seconds. */
+enum {
+	SESSION_REKEY_TIMEOUT_S = 5,
+	SESSION_GIVE_UP_S = 90,
+	SESSION_KEEPALIVE_TIMEOUT_S = 10,
+	SESSION_JITTER_MS = 333,
+	SESSION_INITIATION_MIN_MS = 20, /* 50 initiations a second from one peer */
+};
+
+/* Initiation stamps of the whole node: strictly increasing over all peers, and over restarts.
+ * 'reserved' is on disk (DEVICE_PERSIST) before stamps pass it; a fresh start continues above it.
+ */
+struct session_stamps {
+	int64_t last_ns;     /* greatest stamp used */
+	int64_t reserved_ns; /* stamps up to here may be used */
+	bool persist;        /* 'reserved_ns' was raised and not yet polled */
+};
+
+struct session_cfg {
+	struct node_key peer;
+	const uint8_t *psk;              /* 32 bytes, read during init; null = zeros */
+	uint32_t peer_id;                /* goes into the key pairs */
+	uint32_t persistent_keepalive_s; /* 0 = off */
+	const struct crypto *crypto;     /* these five are borrowed for the session's life */
+	const struct noise_self *self;
+	struct index_table *indices;
+	struct session_stamps *stamps;
+	const struct env *env;
+	/* Greatest initiation stamp seen from the peer before a restart; null = none. Read during
+	 * init. */
+	const uint8_t *seen_stamp;
+};
+
+enum session_out_kind {
+	SESSION_SEND,            /* 'msg': hand it to the path ladder */
+	SESSION_KEYPAIR_INSTALL, /* 'kp' can open from now on: enter it in the index table; owned by
+				    the taker */
+	SESSION_KEYPAIR_CURRENT, /* seal with 'kp' from now on; null = nothing to seal with */
+	SESSION_KEYPAIR_REMOVE,  /* take 'kp' out of the tables and free it after a grace period */
+	SESSION_UP, /* 'kp' just became usable for sending (rekeys too): send staged packets, TSMP
+		     */
+	SESSION_KEEPALIVE, /* seal and send an empty packet with 'kp' unless data goes out right now
+			    */
+	SESSION_DOWN,      /* no response for 90 s: drop staged packets */
+};
+
+struct session_out {
+	enum session_out_kind kind;
+	struct keypair *kp;
+	size_t size; /* SEND: of 'msg' */
+	uint8_t msg[WGMSG_HANDSHAKE_MAX];
+};
+
+enum { SESSION_QUEUE = 12 };
+
+struct session_event {
+	uint8_t kind; /* enum session_out_kind */
+	struct keypair *kp;
+};
+
+struct session {
+	struct session_cfg cfg;
+	struct noise_peer noise;
+	struct cookie_maker cookie;
+
+	/* Handshake as initiator. */
+	struct noise_hs *hs;         /* owned; null unless one is in flight */
+	struct mono first_attempt;   /* of this series; MONO_NEVER: idle */
+	struct mono next_attempt;    /* MONO_NEVER: idle */
+	struct mono last_initiation; /* sent; zero: never */
+
+	/* Handshake as responder. */
+	uint8_t seen_stamp[WGMSG_TIMESTAMP_SIZE];
+	struct mono last_accepted; /* initiation accepted; zero: never */
+
+	/* Key slots; borrowed from the data plane between INSTALL and REMOVE. */
+	struct keypair *current, *previous, *next;
+	struct mono derived;  /* last key pair made; zero: none */
+	bool lastminute_done; /* the 165 s rekey of the current pair was started */
+
+	/* Timers. */
+	struct mono keepalive_at, new_handshake_at, zero_at, persistent_at;
+
+	/* Traffic of pairs that are gone, and handshake messages. */
+	uint64_t tx_bytes, rx_bytes;
+	struct mono last_handshake; /* completed; zero: never */
+	struct mono heard;          /* last authentic packet or handshake message */
+
+	/* Outputs not yet polled. */
+	struct session_event queue[SESSION_QUEUE];
+	uint8_t q_first, q_len;
+	uint8_t send[WGMSG_HANDSHAKE_MAX];
+	uint8_t send_size; /* 0: nothing to send */
+};
+
+/* Prepares a session; nothing happens until something is wanted or received. '*cfg' is copied.
+ * Cannot fail. */
+void session_init(struct session *s, const struct session_cfg *cfg);
+
+/* A packet wants to be sent and no usable key is there, or the current one is due. Starts a
+ * handshake unless one is in flight; the 90 seconds count anew. */
+void session_want(struct session *s, struct mono now);
+
+/* Reads the counters of the key pairs; called when a worker's note about this peer arrives. */
+void session_activity(struct session *s, struct mono now);
+
+/* An initiation that noise_open_initiation() assigned to this peer. Answers it and makes the next
+ * keys. Returns 0; -EBADMSG not authentic; -ESTALE replayed stamp; -EPROTO more than 50 a second;
+ * -ENOBUFS no index; -ENOMEM. After an error nothing has changed. */
+MESH_MUST_USE int session_input_initiation(struct session *s, struct mono now,
+					   const struct wg_initiation *msg, struct noise_rx *rx);
+
+/* A response to the index of our handshake in flight. Returns 0; -EBADMSG; -EPROTO if none is in
+ * flight; -ENOMEM. After an error nothing has changed. */
+MESH_MUST_USE int session_input_response(struct session *s, struct mono now,
+					 const struct wg_response *msg);
+
+/* A cookie reply to our last handshake message; the next one carries mac2.
+ * Returns 0; -EBADMSG; -EPROTO if nothing is out. */
+MESH_MUST_USE int session_input_cookie_reply(struct session *s, struct mono now,
+					     const struct wg_cookie_reply *msg);
+
+/* Forgets handshake and keys: REMOVE for every pair, DOWN if one was current. The peer stays. Used
+ * when the peer's disco key changed by control, and before session_wipe(). */
+void session_reset(struct session *s);
+
+/* Next output, or false. '*out' is overwritten; 'msg' is valid until the next call that changes the
+ * session. */
+bool session_poll(struct session *s, struct mono now, struct session_out *out);
+struct mono session_deadline(const struct session *s);
+void session_tick(struct session *s, struct mono now);
+
+/* Frees and wipes. Pairs that were polled by INSTALL but not REMOVEd remain the data plane's to
+ * free: call session_reset() and poll first. */
+void session_wipe(struct session *s);
+
+/* --- for status --- */
+struct session_status {
+	struct mono last_handshake; /* zero: never */
+	struct mono heard;          /* last authentic packet; zero: never */
+	bool is_up;                 /* there is a key to send with that is not too old */
+	bool is_initiating;
+	uint64_t tx_bytes, rx_bytes;
+};
+
+void session_status(const struct session *s, struct mono now, struct session_status *st);
+
+#endif
