@@ -1,11 +1,13 @@
 # Everything that touches the system. libdaemon.a is linked by meshd and by the tests of daemon/.
 noinst_LIBRARIES += libdaemon.a
 libdaemon_a_SOURCES = \
-	daemon/counters.c \
+	daemon/counters.c daemon/counters.h \
 	daemon/dp.h \
 	daemon/loop.c daemon/loop.h \
 	daemon/nft.h \
-	daemon/rtnl.h
+	daemon/ring.c daemon/ring.h \
+	daemon/rtnl.h \
+	daemon/snapshot.c daemon/snapshot.h
 
 # The local API, state and settings.
 libdaemon_a_SOURCES += \
@@ -24,3 +26,7 @@ libdaemon_a_SOURCES += \
 # Tests of daemon/ link libdaemon.a before the pure library.
 check_PROGRAMS += tests/unit/test_loop
 tests_unit_test_loop_LDADD = libdaemon.a $(LDADD)
+check_PROGRAMS += tests/unit/test_ring
+tests_unit_test_ring_LDADD = libdaemon.a $(LDADD)
+check_PROGRAMS += tests/unit/test_snapshot
+tests_unit_test_snapshot_LDADD = libdaemon.a $(LDADD) $(URCU_LIBS)
