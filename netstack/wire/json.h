@@ -33,6 +33,10 @@ enum {
 	JSON_TEXT_MAX = 64 << 20,   /* bytes of a whole text */
 };
 
+/* First byte of the text that stands for an integer of more than 15 digits in a tree (as a string); no other
+ * string of a tree is to begin with it, and the getters tell both apart. */
+#define JSON_BIG_MARK "\001"
+
 enum json_flags {
 	JSON_HUJSON = 1, /* comments and trailing commas are allowed */
 	JSON_UNIQUE = 2, /* an object that names a member twice is an error */
@@ -64,6 +68,9 @@ MESH_MUST_USE cJSON *json_tree(struct json_span value);
 
 /* Line and column (1-based) of an offset. */
 void json_position(const char *text, size_t size, size_t offset, uint32_t *line, uint32_t *col);
+
+/* Bytes of the UTF-8 character at 'p' and its code point; 0 if what is there is none. 'p' < 'end'. */
+size_t json_utf8(const char *p, const char *end, uint32_t *cp);
 
 /* Walks the members of an object or the elements of an array in a checked text. Comments are skipped. */
 struct json_iter {

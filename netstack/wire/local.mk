@@ -9,9 +9,12 @@ libnetstack_a_SOURCES += \
 	netstack/wire/ctlframe.h \
 	netstack/wire/ctljson.h \
 	netstack/wire/http1.h \
-	netstack/wire/json.h \
-	netstack/wire/rfc3339.h \
+	netstack/wire/json.c netstack/wire/json_in.c netstack/wire/json_w.c netstack/wire/json.h \
+	netstack/wire/rfc3339.c netstack/wire/rfc3339.h \
 	netstack/wire/zstdframe.h
+
+check_PROGRAMS += \
+	tests/unit/test_json
 
 # Bodies of the local API.
 libnetstack_a_SOURCES += \

@@ -7,3 +7,7 @@ FUZZ_MAIN = tests/fuzz/libreplay.a
 check_LIBRARIES += tests/fuzz/libreplay.a
 tests_fuzz_libreplay_a_SOURCES = tests/fuzz/replay.c
 endif
+
+# The control connection.
+check_PROGRAMS += \
+	tests/fuzz/fuzz_json
