@@ -49,9 +49,10 @@ def expect(truth, text):
     say("ok: " + text)
 
 
-def wait_until(what, deadline_s, probe, every_s=0.05):
-    """Polls 'probe' until it returns something true; returns that and the seconds it took."""
-    begin = time.monotonic()
+def wait_until(what, deadline_s, probe, every_s=0.05, since=None):
+    """Polls 'probe' until it returns something true; returns that and the seconds it took, counted
+    like the deadline from 'since', or else from now."""
+    begin = since or time.monotonic()
     while True:
         got = probe()
         took = time.monotonic() - begin
@@ -149,12 +150,12 @@ class Host:
     def run(self, *argv, quiet=False, **kw):
         """Runs a command to its end; raises on a bad exit unless check=False."""
         if not quiet:
-            say("+ [%s] %s" % (self.name, shlex.join(argv)))
+            self.lab.echo("+ [%s] %s" % (self.name, shlex.join(argv)))
         return _run(["ip", "netns", "exec", self.ns, *argv], **kw)
 
     def spawn(self, *argv, log=None, **kw):
         """Starts a command that dies with the lab; 'log' is a file name in the lab's directory."""
-        say("+ [%s] %s &" % (self.name, shlex.join(argv)))
+        self.lab.echo("+ [%s] %s &" % (self.name, shlex.join(argv)))
         out = open(os.path.join(self.lab.dir, log), "ab") if log else subprocess.DEVNULL
         try:
             return subprocess.Popen(["ip", "netns", "exec", self.ns, *argv], stdin=subprocess.DEVNULL,
@@ -234,7 +235,7 @@ class Nat(Host):
 
     def become(self, kind):
         """Turns the box into another kind of NAT: old mappings are forgotten."""
-        say("# %s is now: %s" % (self.name, kind))
+        self.lab.echo("# %s is now: %s" % (self.name, kind))
         self.kind = kind
         self.nft(nat.recipe(kind, outside=self.addr, inside_host="%s%d" % (self.net, self.first + 2)))
         self.forget()
@@ -245,7 +246,7 @@ class Nat(Host):
 
     def fault(self, name, rules=None):
         """Adds (or, without rules, removes) the fault 'name': rules for forwarded packets."""
-        say("# %s: %s: %s" % (self.name, name, rules or "over"))
+        self.lab.echo("# %s: %s: %s" % (self.name, name, rules or "over"))
         self.nft(nat.fault(name, rules))
 
     def block_udp(self, on=True):
@@ -263,14 +264,15 @@ class Nat(Host):
 class Lab:
     """Use as 'with Lab("name") as lab:'. Everything is gone at the end, whatever happened."""
 
-    def __init__(self, title, keep_logs=True):
+    def __init__(self, title, echo=say):
+        """'echo' gets one line for each command and change: a demonstration may want silence."""
         if os.geteuid() != 0:
             skip("namespaces need root")
         for tool in ("ip", "nft", "conntrack"):
             if not shutil.which(tool):
                 skip("no %s here" % tool)
         sweep()
-        self.title, self.keep_logs = title, keep_logs
+        self.title, self.echo = title, echo
         self.prefix = "mesh%d-" % os.getpid()
         self.dir = os.path.join(RUN_DIR, str(os.getpid()))
         self.namespaces, self.cleanups = [], []

@@ -2,7 +2,7 @@
 NETNS_TESTS = \
 	tests/netns/nat_recipes.py
 EXTRA_DIST += $(NETNS_TESTS) \
-	tests/netns/lab.py tests/netns/nat.py tests/netns/run.py
+	tests/netns/flow.py tests/netns/lab.py tests/netns/nat.py tests/netns/node.py tests/netns/run.py
 
 check-netns: all
 	@top_builddir='$(abs_top_builddir)' $(PYTHON3) $(srcdir)/tests/netns/run.py \

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: MIT
+"""Traffic with a stopwatch, and ears on a wire.
+
+A flow sends numbered records every 'every_s' from one host to another, which echoes them; the arrivals
+of the echoes give the silences of the path, both directions counted.
+"""
+import collections
+import hashlib
+import socket
+import struct
+import threading
+import time
+
+from lab import Failure
+
+RECORD = 256
+
+
+def record(seq):
+    return struct.pack("!Q", seq) + hashlib.sha256(b"%d" % seq).digest() * 7 + bytes(24)
+
+
+class _Flow:
+    def __init__(self, every_s):
+        self.every_s = every_s
+        self.arrivals = []  # (monotonic seconds) of each echo; appended by one thread only
+        self.n_sent = 0
+        self.stopping = threading.Event()
+        self.error = None
+        self.threads = []
+
+    def _start(self, *loops):
+        for loop in loops:
+            thread = threading.Thread(target=self._guard, args=(loop,), daemon=True)
+            thread.start()
+            self.threads.append(thread)
+
+    def _guard(self, loop):
+        try:
+            loop()
+        except OSError as e:
+            if not self.stopping.is_set():
+                self.error = "%s: %s" % (loop.__name__, e)
+
+    def silence(self, since, until=None):
+        """The longest time without an echo between two moments."""
+        until = until or time.monotonic()
+        inside = [t for t in self.arrivals if since <= t <= until]
+        return max(b - a for a, b in zip([since, *inside], [*inside, until]))
+
+    def arrived_since(self, since):
+        return bool(self.arrivals) and self.arrivals[-1] >= since
+
+    def check(self):
+        if self.error:
+            raise Failure("%s: %s" % (type(self).__name__, self.error))
+
+
+class TcpFlow(_Flow):
+    """One TCP connection from host 'a' to 'b', living until finish(), which compares checksums."""
+
+    def __init__(self, a, b, b_addr, every_s=0.02, port=7700, connect_s=10):
+        super().__init__(every_s)
+        self.sent, self.echoed = hashlib.sha256(), hashlib.sha256()
+        self.heard = hashlib.sha256()
+        listener = b.socket(kind=socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((b_addr, port))
+        listener.listen(1)
+        self.client = a.socket(kind=socket.SOCK_STREAM)
+        self.client.settimeout(connect_s)
+        self.client.connect((b_addr, port))
+        listener.settimeout(connect_s)
+        self.server = listener.accept()[0]
+        listener.close()
+        for s in (self.client, self.server):
+            s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            s.settimeout(None)
+        self._start(self._send, self._echo, self._receive)
+
+    def _send(self):
+        while not self.stopping.is_set():
+            data = record(self.n_sent)
+            self.client.sendall(data)
+            self.sent.update(data)
+            self.n_sent += 1
+            self.stopping.wait(self.every_s)
+        self.client.shutdown(socket.SHUT_WR)
+
+    def _echo(self):
+        while data := self.server.recv(65536):
+            self.heard.update(data)
+            self.server.sendall(data)
+        self.server.shutdown(socket.SHUT_WR)
+
+    def _receive(self):
+        while data := self.client.recv(65536):
+            self.echoed.update(data)
+            self.arrivals.append(time.monotonic())
+
+    def finish(self, deadline_s=15):
+        """Ends the stream; raises unless every byte arrived, in order, in both directions."""
+        self.stopping.set()
+        for thread in self.threads:
+            thread.join(deadline_s)
+        self.check()
+        if any(t.is_alive() for t in self.threads):
+            raise Failure("the TCP stream does not end: it is stuck")
+        if not self.sent.digest() == self.heard.digest() == self.echoed.digest():
+            raise Failure("the TCP stream's checksums differ")
+        return self.n_sent * RECORD
+
+    def close(self):
+        self.stopping.set()
+        self.client.close()
+        self.server.close()
+
+
+class UdpFlow(_Flow):
+    """Numbered datagrams from 'a' to 'b' and back."""
+
+    def __init__(self, a, b, a_addr, b_addr, every_s=0.02, port=7701):
+        super().__init__(every_s)
+        self.n_heard = collections.Counter()
+        self.client, self.server = a.socket(), b.socket()
+        self.client.bind((a_addr, port))
+        self.server.bind((b_addr, port))
+        self.to = (b_addr, port)
+        self._start(self._send, self._echo, self._receive)
+
+    def _send(self):
+        while not self.stopping.is_set():
+            try:
+                self.client.sendto(record(self.n_sent), self.to)
+            except OSError:
+                pass  # no route for a moment is a loss like another
+            self.n_sent += 1
+            self.stopping.wait(self.every_s)
+
+    def _echo(self):
+        while True:
+            data, sender = self.server.recvfrom(2048)
+            self.server.sendto(data, sender)
+
+    def _receive(self):
+        while True:
+            data = self.client.recv(2048)
+            self.n_heard[struct.unpack("!Q", data[:8])[0]] += 1
+            self.arrivals.append(time.monotonic())
+
+    def finish(self):
+        """Ends the flow: (sent, lost, duplicated)."""
+        self.stopping.set()
+        time.sleep(0.2)
+        self.client.close()
+        self.server.close()
+        heard = len(self.n_heard)
+        return self.n_sent, self.n_sent - heard, sum(self.n_heard.values()) - heard
+
+
+class Capture:
+    """Everything that passes an interface of a host, whole frames, until stop()."""
+
+    def __init__(self, host, dev):
+        self.name = "%s/%s" % (host.name, dev)
+        self.frames = []
+        self.sock = host.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+        self.sock.setsockopt(socket.SOL_SOCKET, 33, 32 << 20)  # SO_RCVBUFFORCE
+        self.sock.bind((dev, 3))
+        self.sock.settimeout(0.2)
+        self.stopping = False
+        self.thread = threading.Thread(target=self._listen, daemon=True)
+        self.thread.start()
+
+    def _listen(self):
+        while not self.stopping:
+            try:
+                self.frames.append(self.sock.recv(65536))
+            except socket.timeout:
+                continue
+
+    def n_with(self, needle):
+        """How many frames hold these bytes."""
+        return sum(needle in frame for frame in self.frames)
+
+    def stop(self):
+        """Ends the capture; raises when the kernel dropped frames, as nothing is proved then."""
+        self.stopping = True
+        self.thread.join()
+        _, n_dropped = struct.unpack("II", self.sock.getsockopt(263, 6, 8))  # SOL_PACKET, PACKET_STATISTICS
+        self.sock.close()
+        if n_dropped:
+            raise Failure("%s: the capture lost %d frames" % (self.name, n_dropped))
+        return self.frames

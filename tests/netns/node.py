@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: MIT
+"""One meshd in a host of the lab, spoken to by meshctl only."""
+import json
+import os
+import signal
+import subprocess
+import time
+
+from lab import Failure, expect, say, skip, wait_until
+
+TUN = "mesh0"
+# Exit codes of protocol/cli.md.
+USAGE, NO_DAEMON, TIMED_OUT, DENIED, NOT_BUILT = 2, 3, 4, 5, 77
+
+
+def program(name):
+    """The program to test: $MESHD or $MESHCTL, else what the build directory holds."""
+    path = os.environ.get(name.upper())
+    if path:
+        return path
+    for folder in ("", "daemon", "cli"):
+        path = os.path.join(os.environ.get("top_builddir", "."), folder, name)
+        if os.access(path, os.X_OK) and os.path.isfile(path):
+            return os.path.abspath(path)
+    skip("%s is not built" % name)
+
+
+class Node:
+    """A daemon with its own state directory and socket. 'host' is its namespace; names are equal."""
+
+    def __init__(self, host, name=None):
+        self.host, self.lab, self.name = host, host.lab, name or host.name
+        self.dir = os.path.join(self.lab.dir, self.name)
+        self.socket = os.path.join(self.dir, "meshd.sock")
+        self.log = self.name + ".log"
+        self.flags = []
+        self.process = None
+        os.makedirs(self.dir, mode=0o700, exist_ok=True)
+        self.meshd, self.meshctl = program("meshd"), program("meshctl")
+
+    def start(self, *flags):
+        """Starts meshd and waits until it answers. The flags are kept for the next start."""
+        if flags:
+            self.flags = list(flags)
+        self.process = self.host.spawn(self.meshd, "--state", os.path.join(self.dir, "meshd.db"),
+                                       "--socket", self.socket, "--tun", TUN, *self.flags, log=self.log)
+
+        def answers():
+            if self.process.poll() is not None:
+                raise Failure("meshd on %s ended with %d" % (self.name, self.process.returncode))
+            return self.ctl("status", "--json", check=False, quiet=True).stdout.startswith("{")
+        wait_until("meshd on %s answers" % self.name, 10, answers)
+        return self
+
+    def stop(self, sig=signal.SIGTERM, deadline_s=10):
+        """Ends meshd and returns its exit code (negative: the signal)."""
+        say("+ [%s] kill -%s meshd" % (self.name, sig.name))
+        self.process.send_signal(sig)
+        try:
+            return self.process.wait(deadline_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise Failure("meshd on %s did not end within %d s" % (self.name, deadline_s)) from None
+
+    def kill9(self):
+        return self.stop(signal.SIGKILL)
+
+    def ctl(self, *args, **kw):
+        """meshctl with these arguments: the finished process."""
+        return self.host.run(self.meshctl, "--socket", self.socket, *args, **kw)
+
+    def refuses(self, code, words, *args, **kw):
+        """The command must end with 'code' and say 'words' on stderr."""
+        done = self.ctl(*args, check=False, **kw)
+        said = done.stderr.strip()
+        expect(done.returncode == code and words.lower() in said.lower(),
+               "exit %d: %s" % (done.returncode, said[:300] or "(silence)"))
+        return done
+
+    def status(self, check=True):
+        text = self.ctl("status", "--json", check=False, quiet=True).stdout
+        try:
+            return json.loads(text)
+        except ValueError:
+            if check:
+                raise Failure("%s: status --json printed %r" % (self.name, text[:200])) from None
+            return {}
+
+    def state(self):
+        return self.status(check=False).get("BackendState")
+
+    def addr(self):
+        """The node's IPv4 address in the mesh."""
+        return next(a for a in self.status()["TailscaleIPs"] if ":" not in a)
+
+    def peer(self, name):
+        """The status object of the peer, or None."""
+        for peer in self.status(check=False).get("Peer", {}).values():
+            if peer["DNSName"].split(".")[0] == name:
+                return peer
+        return None
+
+    def path(self, name):
+        """How this node reaches 'name' now: "direct", "peer-relay", "derp"; None: not at all."""
+        peer = self.peer(name)
+        if peer is None:
+            return None
+        if peer["CurAddr"]:
+            return "direct"
+        return "peer-relay" if peer["PeerRelay"] else "derp"
+
+    # The coordinator's side.
+
+    def enable_coordinator(self, url=None, *flags):
+        """Makes this node the coordinator and joins it. Returns the URL."""
+        url = url or "http://%s:443" % self.host.addr
+        self.ctl("coordinator", "enable", "--url", url, *flags)
+        self.url = url
+        self.up()
+        return url
+
+    def key(self, *flags):
+        return self.ctl("coordinator", "keys", "create", *flags).stdout.strip()
+
+    def up(self, url=None, key=None, *flags, quiet=False):
+        """Joins under the node's name; comes back when the daemon says it runs."""
+        args = ["up", "--hostname", self.name, "--timeout", "20s"]
+        if url:
+            args += ["--login-server", url]
+        if key:
+            args += ["--auth-key", key]
+        self.ctl(*args, *flags, quiet=quiet)
+        self.joined = time.monotonic()
+        return self
+
+    def policy(self, text):
+        self.ctl("coordinator", "policy", "set", "-", input=text)
+
+    # Memory and CPU of the process.
+
+    def memory_kib(self):
+        """(RssAnon, VmRSS) of the daemon in KiB."""
+        with open("/proc/%d/status" % self.process.pid) as f:
+            lines = dict(line.split(":", 1) for line in f if ":" in line)
+        return int(lines["RssAnon"].split()[0]), int(lines["VmRSS"].split()[0])
