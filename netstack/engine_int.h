@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: MIT */
+/* Inside of the engine, shared by its files alone:
+ *
+ *   engine.c        life, poll, deadlines           engine_peer.c   one peer: keys, path, staged packets
+ *   engine_queue.c  outputs that wait for poll      engine_disco.c  disco in and out
+ *   engine_map.c    control client, map, view       engine_derp.c   DERP, streams of all machines
+ *   engine_net.c    own endpoints, netcheck, home   engine_relay.c  relay server and client
+ *   engine_status.c, engine_info.c  answers for the local API
+ */
+#ifndef NETSTACK_ENGINE_INT_H
+#define NETSTACK_ENGINE_INT_H
+
+#include "base/heap.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "control/netmap.h"
+#include "engine.h"
+#include "path/ladder.h"
+#include "path/pathself.h"
+#include "relay/derpclient.h"
+#include "relay/relayclient.h"
+#include "relay/relayserver.h"
+#include "wg/device.h"
+
+enum {
+	ENGINE_SCRATCH = 9216,     /* largest disco packet handled; larger ones are dropped */
+	ENGINE_STREAMS_MAX = 256,
+	ENGINE_PINGS_MAX = 16,     /* TSMP pings of users in flight */
+	ENGINE_PING_S = 5,
+	ENGINE_SOCKS_CACHE = 64,
+	ENGINE_ACTIVE_S = 45,      /* session activity (path-selection 2) */
+	ENGINE_STUN_MIN_S = 20,    /* periodic report: 20..26 s */
+	ENGINE_STUN_SPREAD_S = 6,
+	ENGINE_EP_CACHE_S = 310,   /* learned endpoints are announced this long (path-selection 2) */
+	ENGINE_EP_CACHE_MAX = 12,
+};
+
+/* Which machine a stream belongs to. */
+enum engine_owner { ENGINE_OWNER_CTL, ENGINE_OWNER_DERP, ENGINE_OWNER_NETCHECK };
+
+struct engine_stream {
+	uint32_t id;    /* ours; 0 = slot is free */
+	uint32_t inner; /* the machine's */
+	enum engine_owner owner;
+};
+
+struct engine_staged {
+	struct engine_staged *next;
+	size_t size;
+	uint8_t data[];
+};
+
+struct epeer {
+	int64_t node_id;
+	struct peer_id id;
+	struct node_key key;
+	struct disco_key disco;
+	const struct map_node *node; /* borrowed from engine.map */
+	struct device_peer *dev;     /* null without a node key of our own */
+	struct ladder ladder;
+	struct disco_box box;
+	bool has_box;
+	struct epeer *same_disco;    /* next peer with this disco key */
+	struct heap_node timer;      /* of the ladder */
+	struct epeer *dirty_next;
+	bool is_dirty;
+	bool is_usable;              /* not expired: is part of the view */
+	struct engine_staged *staged, *staged_last;
+	size_t n_staged;
+	struct path_addr rx_path[4]; /* last path of each kind that data came by */
+	struct ladder_targets targets; /* as published */
+	bool has_targets;
+	struct mono path_since;
+	struct mono last_sent;       /* data or a user ping */
+	uint64_t rx_bytes, tx_bytes;
+};
+
+/* An output in line; 'data' is a copy. */
+struct engine_item {
+	struct engine_item *next;
+	struct engine_out out;
+	struct stream_addr addr;
+	struct pingresult ping;
+	uint8_t data[];
+};
+
+struct engine_ping {
+	uint64_t id;       /* 0 = free */
+	uint8_t tsmp[8];
+	struct mono at;
+	int64_t node_id;
+};
+
+struct engine_cached_ep {
+	struct ep ep;
+	uint8_t type;
+	struct mono seen;
+};
+
+struct engine {
+	const struct env *env;
+	const struct crypto *crypto;
+	struct prefs prefs;
+	char *hostname, *os_version, *log_id;
+	bool is_ephemeral;
+	bool is_started;
+	int64_t stamp_floor_ns;
+
+	/* Identity. */
+	struct node_key node_key;   /* zero = none yet */
+	struct disco_priv disco_priv;
+	struct disco_key disco;
+
+	/* Machines. */
+	struct ctlclient *ctl;
+	struct device device;
+	bool has_device;
+	struct pathself self;
+	struct derpclient derp;
+	struct relayclient relayc;
+	struct relayserver relays;
+	struct netcheck *net;       /* from the main sockets */
+	struct netcheck *relay_net; /* from the relay's sockets */
+
+	/* The map in force. */
+	struct netmap *map;         /* null: none */
+	struct mono map_at;
+	char map_url[CTLCLIENT_URL_MAX];
+	bool map_is_cached;
+	int64_t expiry_s;           /* next key expiry, wall seconds; 0 = none */
+	struct mono expiry_at;
+
+	/* Peers. */
+	struct map by_id;           /* node id (int64_t) -> epeer */
+	struct map by_key;          /* node key -> epeer */
+	struct map by_disco;        /* disco key -> first epeer */
+	struct epeer **slots;       /* by peer_id.index; owned */
+	size_t n_slots, cap_slots;
+	uint32_t next_gen;
+	struct heap timers;
+	struct epeer *dirty;
+	struct epeer *dirty_last;
+	bool view_due;
+	bool host_due;
+	struct engine_view_peer *view_peers; /* of the last view output; owned */
+	struct prefix *host_addrs, *host_routes; /* of the last host output; owned */
+
+	/* The host. */
+	uint16_t port4, port6;
+	struct ip addrs[ENGINE_ADDRS_MAX];
+	size_t n_addrs;
+	struct ip public_ips[8];
+	size_t n_public;
+	uint16_t own_ports[8];
+	size_t n_own_ports;
+	struct engine_cached_ep cached_eps[ENGINE_EP_CACHE_MAX];
+	size_t n_cached_eps;
+	uint32_t home;
+	struct mono next_stun;
+	struct mono next_relay_stun;
+	bool netcheck_asked;        /* a user waits */
+	bool relay_users_warned;
+
+	/* Streams and outputs. */
+	struct engine_stream streams[ENGINE_STREAMS_MAX];
+	uint32_t next_stream;
+	struct engine_item *first, *last;
+	struct engine_item *shown;  /* the item that the last poll gave out */
+	bool state_due;
+	bool is_locked;             /* tailnet lock is on: stay offline */
+
+	struct engine_ping pings[ENGINE_PINGS_MAX];
+	struct {
+		struct ep ep;
+		uint32_t sock;
+	} socks[ENGINE_SOCKS_CACHE]; /* relay socket by which a client was last heard */
+
+	uint64_t path_changes[4][4];
+	uint64_t staged_dropped;
+	uint64_t recv_bad_peer, recv_bad_key, recv_bad_parse, recv_bad_disco, recv_disco;
+	uint64_t sent_disco_udp, sent_disco_derp;
+	uint64_t out_dropped;       /* outputs lost for want of memory */
+	uint8_t scratch[ENGINE_SCRATCH];
+};
+
+/* engine_queue.c: an empty output in line with room for a copy of 'data' ('size' bytes); null: no memory,
+ * counted. Fill it at once. */
+struct engine_out *eq_push(struct engine *e, enum engine_out_kind kind, const void *data, size_t size);
+bool eq_pop(struct engine *e, struct engine_out *out);
+void eq_wipe(struct engine *e);
+
+/* engine_peer.c */
+struct epeer *ep_get(const struct engine *e, struct peer_id id);
+struct epeer *ep_by_node(const struct engine *e, int64_t node_id);
+struct epeer *ep_by_key(const struct engine *e, const struct node_key *key);
+struct epeer *ep_by_disco(const struct engine *e, const struct disco_key *disco);
+/* The peer that has the address as its own. */
+struct epeer *ep_by_ip(const struct engine *e, const struct ip *ip);
+MESH_MUST_USE int ep_add(struct engine *e, struct mono now, const struct map_node *node);
+void ep_del(struct engine *e, struct mono now, struct epeer *p);
+/* The map's description changed ('bits' of enum netmap_node_bits). */
+void ep_update(struct engine *e, struct mono now, struct epeer *p, const struct map_node *node, unsigned bits);
+/* A disco key that was proven inside the tunnel; the session stays. */
+void ep_set_disco(struct engine *e, struct mono now, struct epeer *p, const struct disco_key *disco);
+/* The ladder was given something: poll it before the engine's next output. */
+void ep_touch(struct engine *e, struct epeer *p);
+void ep_pump(struct engine *e, struct mono now);
+void ep_tick(struct engine *e, struct mono now);
+/* (Re)creates the device for the own node key and gives every peer a session. */
+MESH_MUST_USE int ep_rekey(struct engine *e, struct mono now);
+void ep_pump_device(struct engine *e, struct mono now);
+/* First address of a node in the family of ours that both have: for capability look-ups. */
+bool ep_cap_pair(const struct map_node *src, const struct map_node *dst, struct ip *src_ip, struct ip *dst_ip);
+
+/* engine_disco.c */
+void ed_send(struct engine *e, struct mono now, struct epeer *p, const struct path_addr *path,
+	     const struct disco_msg *msg);
+/* Seals with 'box'; DERP paths go to node 'to'. */
+void ed_send_box(struct engine *e, struct mono now, const struct disco_box *box, const struct node_key *to,
+		 const struct path_addr *path, bool control, const struct disco_msg *msg);
+void ed_input(struct engine *e, struct mono now, const struct path_addr *from, bool control,
+	      const struct node_key *derp_src, const uint8_t *data, size_t size);
+/* Carries out what the relay client wants to send and offer. */
+void ed_pump_relay_client(struct engine *e, struct mono now);
+
+/* engine_derp.c */
+/* One output straight from the DERP client (data packets are not copied). */
+bool edp_poll(struct engine *e, struct mono now, struct engine_out *out);
+uint32_t edp_stream(struct engine *e, enum engine_owner owner, uint32_t inner);
+struct engine_stream *edp_find(struct engine *e, uint32_t id);
+uint32_t edp_id(const struct engine *e, enum engine_owner owner, uint32_t inner);
+void edp_forget(struct engine *e, uint32_t id);
+
+/* engine_map.c */
+MESH_MUST_USE int em_new_client(struct engine *e, const struct engine_cfg *cfg);
+void em_start(struct engine *e, struct mono now, const char *auth_key, bool force);
+void em_pump(struct engine *e, struct mono now);
+void em_tick(struct engine *e, struct mono now);
+/* Builds and queues the view and the host's wanted state if they are due. */
+void em_publish(struct engine *e, struct mono now);
+void em_hostinfo(struct engine *e, struct mono now);
+
+/* engine_net.c */
+void en_pump(struct engine *e, struct mono now);
+void en_tick(struct engine *e, struct mono now);
+void en_start(struct engine *e, struct mono now, bool full);
+void en_derp_map(struct engine *e, struct mono now, const struct derp_map *map);
+/* Works out the own endpoints and tells everybody who needs them. */
+void en_endpoints(struct engine *e, struct mono now);
+void en_seen_as(struct engine *e, struct mono now, const struct ep *ep);
+size_t en_local_eps(const struct engine *e, uint16_t port4, uint16_t port6, struct ep *eps, size_t max);
+struct mono en_deadline(const struct engine *e);
+
+/* engine_relay.c */
+void er_pump(struct engine *e, struct mono now);
+/* Filter, peers or preferences changed: who may relay for us, and do we relay. */
+void er_candidates(struct engine *e, struct mono now, bool is_event);
+void er_set(struct engine *e, struct mono now);
+void er_addrs(struct engine *e, struct mono now);
+void er_alloc_request(struct engine *e, struct mono now, struct epeer *p, const struct disco_msg *msg);
+bool er_may_allocate(const struct engine *e, const struct map_node *node);
+void er_discover(struct engine *e, struct mono now, struct epeer *p, const struct relay_path *known, size_t n);
+bool er_is_target(const struct engine *e, const struct map_node *node);
+uint32_t er_sock(const struct engine *e, const struct ep *ep);
+void er_learn_sock(struct engine *e, const struct ep *ep, uint32_t sock);
+
+#endif

@@ -1,0 +1,679 @@
+/* SPDX-License-Identifier: MIT */
+/* One peer: its WireGuard session, its path ladder, and the packets that wait for keys. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine_int.h"
+#include "wire/geneve.h"
+#include "wire/tsmp.h"
+
+struct epeer *ep_get(const struct engine *e, struct peer_id id)
+{
+	struct epeer *p = id.index < e->n_slots ? e->slots[id.index] : NULL;
+
+	return p && p->id.gen == id.gen ? p : NULL;
+}
+
+struct epeer *ep_by_node(const struct engine *e, int64_t node_id)
+{
+	return map_get(&e->by_id, &node_id);
+}
+
+struct epeer *ep_by_key(const struct engine *e, const struct node_key *key)
+{
+	return map_get(&e->by_key, key);
+}
+
+struct epeer *ep_by_disco(const struct engine *e, const struct disco_key *disco)
+{
+	return map_get(&e->by_disco, disco);
+}
+
+struct epeer *ep_by_ip(const struct engine *e, const struct ip *ip)
+{
+	for (size_t i = 0; i < e->n_slots; i++) {
+		const struct map_node *n = e->slots[i] ? e->slots[i]->node : NULL;
+
+		for (size_t j = 0; n && j < n->n_addrs; j++)
+			if (ip_eq(&n->addrs[j].ip, ip))
+				return e->slots[i];
+	}
+	return NULL;
+}
+
+bool ep_cap_pair(const struct map_node *src, const struct map_node *dst, struct ip *src_ip, struct ip *dst_ip)
+{
+	for (size_t i = 0; i < src->n_addrs; i++) {
+		const struct prefix *a = &src->addrs[i];
+
+		if (a->bits != ip_bits(&a->ip))
+			continue;
+		for (size_t j = 0; j < dst->n_addrs; j++) {
+			const struct prefix *b = &dst->addrs[j];
+
+			if (b->ip.family != a->ip.family || b->bits != ip_bits(&b->ip))
+				continue;
+			*src_ip = a->ip;
+			*dst_ip = b->ip;
+			return true;
+		}
+	}
+	return false;
+}
+
+void ep_touch(struct engine *e, struct epeer *p)
+{
+	if (p->is_dirty)
+		return;
+	p->is_dirty = true;
+	p->dirty_next = NULL;
+	if (e->dirty_last)
+		e->dirty_last->dirty_next = p;
+	else
+		e->dirty = p;
+	e->dirty_last = p;
+}
+
+/* ---- disco key ---- */
+
+static void disco_unlink(struct engine *e, struct epeer *p)
+{
+	struct epeer *head = key_is_zero(p->disco.b) ? NULL : ep_by_disco(e, &p->disco);
+
+	if (head == p) {
+		if (p->same_disco)
+			/* Replacing a value needs no memory. */
+			(void)!map_put(&e->by_disco, &p->disco, p->same_disco);
+		else
+			map_del(&e->by_disco, &p->disco);
+	} else {
+		while (head && head->same_disco != p)
+			head = head->same_disco;
+		if (head)
+			head->same_disco = p->same_disco;
+	}
+	p->same_disco = NULL;
+	disco_box_wipe(&p->box);
+	p->has_box = false;
+}
+
+static void disco_link(struct engine *e, struct epeer *p, const struct disco_key *disco)
+{
+	struct epeer *head;
+
+	p->disco = *disco;
+	if (key_is_zero(disco->b))
+		return;
+	p->has_box = disco_box_init(&p->box, &e->disco_priv, &e->disco, disco) == 0;
+	head = ep_by_disco(e, disco);
+	if (head) {
+		p->same_disco = head->same_disco;
+		head->same_disco = p;
+	} else if (map_put(&e->by_disco, disco, p) < 0) {
+		e->out_dropped++; /* deaf to this peer's disco until the next map */
+	}
+}
+
+static void set_ladder(struct engine *e, struct mono now, struct epeer *p)
+{
+	const struct map_node *n = p->node;
+	const struct ladder_peer lp = {
+		.node = p->key,
+		.disco = p->disco,
+		.endpoints = n->endpoints,
+		.n_endpoints = n->n_endpoints,
+		.home_derp = n->home_derp,
+		.cap = n->cap,
+		.is_wireguard_only = n->wireguard_only,
+		.is_silent = e->map && map_node_has_cap(netmap_self(e->map), "silent-disco"),
+	};
+
+	if (ladder_set_peer(&p->ladder, now, &lp) < 0)
+		e->out_dropped++;
+	ep_touch(e, p);
+}
+
+void ep_set_disco(struct engine *e, struct mono now, struct epeer *p, const struct disco_key *disco)
+{
+	if (disco_key_eq(&p->disco, disco))
+		return;
+	disco_unlink(e, p);
+	disco_link(e, p, disco);
+	set_ladder(e, now, p);
+}
+
+/* ---- life ---- */
+
+static void drop_staged(struct engine *e, struct epeer *p, bool count)
+{
+	while (p->staged) {
+		struct engine_staged *s = p->staged;
+
+		p->staged = s->next;
+		free(s);
+		if (count)
+			e->staged_dropped++;
+	}
+	p->staged_last = NULL;
+	p->n_staged = 0;
+}
+
+static int add_session(struct engine *e, struct epeer *p)
+{
+	const struct device_peer_cfg cfg = { .key = p->key, .peer_id = p->id.index, .owner = p };
+
+	p->dev = NULL;
+	return e->has_device ? device_add(&e->device, &cfg, &p->dev) : 0;
+}
+
+static int take_slot(struct engine *e, struct epeer *p)
+{
+	size_t i = 0;
+
+	while (i < e->n_slots && e->slots[i])
+		i++;
+	if (i == e->cap_slots) {
+		size_t cap = e->cap_slots ? e->cap_slots * 2 : 16;
+		struct epeer **s = realloc((void *)e->slots, cap * sizeof(struct epeer *));
+
+		if (!s)
+			return -ENOMEM;
+		e->slots = s;
+		e->cap_slots = cap;
+	}
+	if (i == e->n_slots)
+		e->n_slots++;
+	e->slots[i] = p;
+	p->id = (struct peer_id){ .index = (uint32_t)i, .gen = ++e->next_gen };
+	return 0;
+}
+
+int ep_add(struct engine *e, struct mono now, const struct map_node *node)
+{
+	struct epeer *p = calloc(1, sizeof(*p));
+	int err;
+
+	if (!p)
+		return -ENOMEM;
+	p->node_id = node->id;
+	p->key = node->key;
+	p->node = node;
+	p->is_usable = true;
+	p->timer.deadline = MONO_NEVER;
+	p->path_since = now;
+	err = take_slot(e, p);
+	if (err) {
+		free(p);
+		return err;
+	}
+	ladder_init(&p->ladder, &e->self);
+	err = map_put(&e->by_id, &p->node_id, p);
+	if (!err)
+		err = map_put(&e->by_key, &p->key, p);
+	if (!err)
+		err = add_session(e, p);
+	if (err) {
+		ep_del(e, now, p);
+		return err;
+	}
+	disco_link(e, p, &node->disco);
+	set_ladder(e, now, p);
+	ladder_input_relays(&p->ladder, now, relayclient_n_servers(&e->relayc, &p->key), false);
+	e->view_due = e->host_due = true;
+	return 0;
+}
+
+static void end_session(struct engine *e, struct mono now, struct epeer *p)
+{
+	if (!p->dev)
+		return;
+	device_reset(&e->device, p->dev);
+	ep_pump_device(e, now); /* its KEY_DROPs */
+	device_del(&e->device, p->dev);
+	p->dev = NULL;
+}
+
+void ep_del(struct engine *e, struct mono now, struct epeer *p)
+{
+	struct epeer **link = &e->dirty;
+
+	ep_pump(e, now); /* nothing of it may stay queued in the machines */
+	relayclient_cancel(&e->relayc, &p->key);
+	end_session(e, now, p);
+	disco_unlink(e, p);
+	if (ep_by_node(e, p->node_id) == p)
+		map_del(&e->by_id, &p->node_id);
+	if (ep_by_key(e, &p->key) == p)
+		map_del(&e->by_key, &p->key);
+	e->slots[p->id.index] = NULL;
+	heap_del(&e->timers, &p->timer);
+	e->dirty_last = NULL;
+	while (*link) {
+		if (*link == p) {
+			*link = p->dirty_next;
+		} else {
+			e->dirty_last = *link;
+			link = &(*link)->dirty_next;
+		}
+	}
+	drop_staged(e, p, false);
+	ladder_wipe(&p->ladder);
+	free(p);
+	e->view_due = e->host_due = true;
+}
+
+void ep_update(struct engine *e, struct mono now, struct epeer *p, const struct map_node *node, unsigned bits)
+{
+	p->node = node;
+	if (bits & (NETMAP_NODE_DISCO | NETMAP_NODE_DISCO_NEW)) {
+		disco_unlink(e, p);
+		disco_link(e, p, &node->disco);
+	}
+	/* The peer restarted: its session is gone, a new handshake finds it at once (disco 9). */
+	if ((bits & NETMAP_NODE_DISCO) && p->dev)
+		device_reset(&e->device, p->dev);
+	set_ladder(e, now, p);
+	if (bits & (NETMAP_NODE_ALLOWED | NETMAP_NODE_FLAGS | NETMAP_NODE_CAPS | NETMAP_NODE_EXPIRY))
+		e->view_due = e->host_due = true;
+}
+
+int ep_rekey(struct engine *e, struct mono now)
+{
+	struct device_cfg cfg = {
+		.crypto = e->crypto, .env = e->env, .stamp_floor_ns = e->stamp_floor_ns
+	};
+	int err = 0;
+
+	for (size_t i = 0; i < e->n_slots; i++)
+		if (e->slots[i])
+			end_session(e, now, e->slots[i]);
+	if (e->has_device)
+		device_wipe(&e->device);
+	e->has_device = false;
+	e->node_key = ctlclient_node_key(e->ctl);
+	e->self.node = e->node_key;
+	derpclient_set_key(&e->derp, now, key_is_zero(e->node_key.b) ? NULL : ctlclient_node_priv(e->ctl));
+	relayclient_wipe(&e->relayc);
+	relayclient_init(&e->relayc, &e->node_key, &e->disco_priv, e->env);
+	if (key_is_zero(e->node_key.b))
+		return 0;
+	cfg.priv = *ctlclient_node_priv(e->ctl);
+	err = device_init(&e->device, &cfg);
+	key_wipe(cfg.priv.b);
+	e->has_device = err == 0;
+	for (size_t i = 0; i < e->n_slots && !err; i++)
+		if (e->slots[i])
+			err = add_session(e, e->slots[i]);
+	er_candidates(e, now, false);
+	return err;
+}
+
+/* ---- ladder ---- */
+
+static void publish_path(struct engine *e, struct mono now, struct epeer *p, const struct ladder_targets *t)
+{
+	struct engine_out *o;
+
+	if (p->targets.first.kind != t->first.kind || !p->has_targets)
+		e->path_changes[p->targets.first.kind][t->first.kind]++;
+	if (!path_eq(&p->targets.first, &t->first)) {
+		char text[PATH_TEXT_MAX];
+
+		p->path_since = now;
+		log_debug(e->env->log, "path: %s: now %s%s", p->node->name, path_write(text, &t->first),
+			  t->is_trusted ? "" : " (not trusted)");
+	}
+	p->targets = *t;
+	p->has_targets = true;
+	o = eq_push(e, ENGINE_PATH, NULL, 0);
+	if (!o)
+		return;
+	o->peer = p->id;
+	if (t->first.kind != PATH_NONE)
+		o->targets[o->n_targets++] = t->first;
+	if (t->second.kind != PATH_NONE)
+		o->targets[o->n_targets++] = t->second;
+}
+
+static void ping_result(struct engine *e, struct epeer *p, const struct ladder_ping_result *r)
+{
+	struct engine_out *o = eq_push(e, ENGINE_PING_RESULT, NULL, 0);
+	struct pingresult *res;
+	char text[PATH_TEXT_MAX];
+
+	if (!o)
+		return;
+	res = &CONTAINER_OF(o, struct engine_item, out)->ping;
+	o->ping = res;
+	o->ping_id = r->id;
+	o->peer = p->id;
+	if (!r->is_answered) {
+		res->err = strdup("no reply");
+		return;
+	}
+	res->latency_s = (double)r->latency_ns / 1e9;
+	path_write(text, &r->path);
+	if (r->path.kind == PATH_DIRECT)
+		res->endpoint = strdup(text);
+	else if (r->path.kind == PATH_RELAY)
+		res->peer_relay = strdup(text);
+	else
+		res->derp_region_id = r->path.region;
+}
+
+static void ladder_output(struct engine *e, struct mono now, struct epeer *p, struct ladder_out *o)
+{
+	switch (o->kind) {
+	case LADDER_SEND:
+		ed_send(e, now, p, &o->path, &o->msg);
+		break;
+	case LADDER_PATH:
+		publish_path(e, now, p, &o->targets);
+		break;
+	case LADDER_WANT_RELAYS:
+		er_discover(e, now, p, o->known, o->n_known);
+		break;
+	case LADDER_WANT_ENDPOINTS:
+		en_start(e, now, false);
+		break;
+	case LADDER_PING_RESULT:
+		ping_result(e, p, &o->result);
+		break;
+	case LADDER_SEEN_AS:
+		en_seen_as(e, now, &o->seen_as);
+		break;
+	}
+}
+
+void ep_pump(struct engine *e, struct mono now)
+{
+	struct ladder_out o;
+
+	while (e->dirty) {
+		struct epeer *p = e->dirty;
+
+		e->dirty = p->dirty_next;
+		if (!e->dirty)
+			e->dirty_last = NULL;
+		p->is_dirty = false;
+		while (ladder_poll(&p->ladder, now, &o))
+			ladder_output(e, now, p, &o);
+		if (heap_set(&e->timers, &p->timer, ladder_deadline(&p->ladder)) < 0)
+			e->out_dropped++;
+	}
+}
+
+void ep_tick(struct engine *e, struct mono now)
+{
+	while (mono_due(heap_deadline(&e->timers), now)) {
+		struct epeer *p = CONTAINER_OF(heap_first(&e->timers), struct epeer, timer);
+
+		heap_del(&e->timers, &p->timer);
+		ladder_tick(&p->ladder, now);
+		ep_touch(e, p);
+	}
+}
+
+/* ---- session ---- */
+
+static void send_handshake(struct engine *e, struct mono now, const struct epeer *p,
+			   const struct path_addr *to, const struct node_key *derp_peer, const uint8_t *msg,
+			   size_t size)
+{
+	struct engine_out *o;
+
+	(void)p;
+	if (to->kind == PATH_DERP) {
+		if (derpclient_send(&e->derp, now, to->region, derp_peer, msg, size) < 0)
+			log_debug(e->env->log, "wg: handshake lost: no DERP region %u", to->region);
+		return;
+	}
+	if (to->kind == PATH_NONE)
+		return;
+	o = eq_push(e, ENGINE_SEND, msg, size);
+	if (!o)
+		return;
+	o->to = *to;
+	o->geneve_proto = GENEVE_PROTO_WIREGUARD;
+}
+
+static void device_send(struct engine *e, struct mono now, const struct device_out *o)
+{
+	struct epeer *p = o->peer ? o->peer->owner : NULL;
+	struct path_addr paths[2];
+	unsigned n;
+
+	if (!p) {
+		send_handshake(e, now, NULL, &o->to, &o->derp_peer, o->msg, o->size);
+		return;
+	}
+	n = ladder_handshake_paths(&p->ladder, now, paths);
+	if (n == 0 && o->to.kind != PATH_NONE)
+		paths[n++] = o->to;
+	for (unsigned i = 0; i < n; i++)
+		send_handshake(e, now, p, &paths[i], &p->key, o->msg, o->size);
+	ladder_input_sent(&p->ladder, now);
+	ep_touch(e, p);
+}
+
+static void inject(struct engine *e, const struct epeer *p, const void *data, size_t size)
+{
+	struct engine_out *o = eq_push(e, ENGINE_INJECT, data, size);
+
+	if (o)
+		o->peer = p->id;
+}
+
+/* Tells the peer our disco key inside the tunnel (disco 9). */
+static void advertise_disco(struct engine *e, const struct epeer *p)
+{
+	struct tsmp_msg m = { .kind = TSMP_DISCO_KEY, .disco = e->disco };
+	uint8_t buf[TSMP_SIZE_MAX];
+	int n;
+
+	if (!e->map || p->node->wireguard_only ||
+	    !ep_cap_pair(netmap_self(e->map), p->node, &m.src, &m.dst))
+		return;
+	n = tsmp_write(buf, sizeof(buf), &m);
+	if (n > 0)
+		inject(e, p, buf, (size_t)n);
+}
+
+static void session_up(struct engine *e, struct epeer *p)
+{
+	advertise_disco(e, p);
+	for (struct engine_staged *s = p->staged; s; s = s->next)
+		inject(e, p, s->data, s->size);
+	drop_staged(e, p, false);
+}
+
+static void device_output(struct engine *e, struct mono now, struct device_out *d)
+{
+	struct epeer *p = d->peer ? d->peer->owner : NULL;
+	struct engine_out *o;
+
+	switch (d->kind) {
+	case DEVICE_SEND:
+		device_send(e, now, d);
+		break;
+	case DEVICE_KEYPAIR_INSTALL:
+		o = eq_push(e, ENGINE_KEY_INSTALL, NULL, 0);
+		if (!o)
+			break;
+		o->peer = p->id;
+		o->kp = d->kp;
+		break;
+	case DEVICE_KEYPAIR_CURRENT:
+		o = d->kp ? eq_push(e, ENGINE_KEY_USE, NULL, 0) : NULL;
+		if (!o)
+			break;
+		o->peer = p->id;
+		o->local_index = d->kp->local_index;
+		break;
+	case DEVICE_KEYPAIR_REMOVE:
+		o = eq_push(e, ENGINE_KEY_DROP, NULL, 0);
+		if (o)
+			o->local_index = d->kp->local_index;
+		break;
+	case DEVICE_UP:
+		session_up(e, p);
+		break;
+	case DEVICE_KEEPALIVE:
+		inject(e, p, NULL, 0);
+		break;
+	case DEVICE_DOWN:
+		drop_staged(e, p, true);
+		break;
+	case DEVICE_HEARD:
+		ladder_input_received(&p->ladder, now, &d->to);
+		ep_touch(e, p);
+		break;
+	case DEVICE_PERSIST:
+		e->stamp_floor_ns = d->stamp_floor_ns;
+		o = eq_push(e, ENGINE_PERSIST_FLOOR, NULL, 0);
+		if (o)
+			o->stamp_floor_ns = d->stamp_floor_ns;
+		break;
+	}
+}
+
+void ep_pump_device(struct engine *e, struct mono now)
+{
+	struct device_out d;
+
+	while (e->has_device && device_poll(&e->device, now, &d))
+		device_output(e, now, &d);
+}
+
+/* ---- inputs from the data plane ---- */
+
+void engine_input_handshake(struct engine *e, struct mono now, const struct path_addr *from,
+			    const uint8_t *data, size_t size)
+{
+	if (e->has_device)
+		(void)!device_input(&e->device, now, data, size, from, NULL); /* counted there */
+}
+
+void engine_input_want(struct engine *e, struct mono now, struct peer_id peer, const uint8_t *data,
+		       size_t size)
+{
+	struct epeer *p = ep_get(e, peer);
+	struct engine_staged *s;
+
+	if (!p || !p->dev)
+		return;
+	if (p->n_staged == ENGINE_STAGED_MAX) { /* the oldest is the least useful */
+		s = p->staged;
+		p->staged = s->next;
+		p->n_staged--;
+		free(s);
+		e->staged_dropped++;
+	}
+	s = malloc(sizeof(*s) + size);
+	if (s) {
+		s->next = NULL;
+		s->size = size;
+		memcpy(s->data, data, size);
+		if (p->staged && p->n_staged)
+			p->staged_last->next = s;
+		else
+			p->staged = s;
+		p->staged_last = s;
+		p->n_staged++;
+	}
+	p->last_sent = now;
+	ladder_input_sent(&p->ladder, now);
+	device_want(&e->device, now, p->dev);
+	ep_touch(e, p);
+}
+
+void engine_input_key(struct engine *e, struct mono now, struct peer_id peer)
+{
+	struct epeer *p = ep_get(e, peer);
+
+	if (p && p->dev)
+		device_activity(&e->device, now, p->dev);
+}
+
+void engine_input_rx_path(struct engine *e, struct mono now, struct peer_id peer, const struct path_addr *path)
+{
+	struct epeer *p = ep_get(e, peer);
+
+	if (!p)
+		return;
+	p->rx_path[path->kind] = *path;
+	ladder_input_received(&p->ladder, now, path);
+	ep_touch(e, p);
+}
+
+void engine_input_activity(struct engine *e, struct mono now, struct peer_id peer,
+			   const struct engine_activity *a)
+{
+	struct epeer *p = ep_get(e, peer);
+
+	if (!p)
+		return;
+	p->tx_bytes += a->tx_bytes;
+	p->rx_bytes += a->rx_bytes;
+	if (a->sent_data)
+		p->last_sent = now;
+	if (a->sent_data)
+		ladder_input_sent(&p->ladder, now);
+	for (unsigned k = PATH_DIRECT; k <= PATH_DERP; k++)
+		if (a->received[k] && p->rx_path[k].kind != PATH_NONE)
+			ladder_input_received(&p->ladder, now, &p->rx_path[k]);
+	ep_touch(e, p);
+}
+
+static void tsmp_pong(struct engine *e, struct mono now, const struct tsmp_msg *m, const struct epeer *p)
+{
+	for (size_t i = 0; i < ENGINE_PINGS_MAX; i++) {
+		struct engine_ping *g = &e->pings[i];
+		struct engine_out *o;
+		struct pingresult *r;
+
+		if (!g->id || g->node_id != p->node_id || memcmp(g->tsmp, m->id, sizeof(g->tsmp)) != 0)
+			continue;
+		o = eq_push(e, ENGINE_PING_RESULT, NULL, 0);
+		if (o) {
+			r = &CONTAINER_OF(o, struct engine_item, out)->ping;
+			r->latency_s = (double)mono_since_ns(now, g->at) / 1e9;
+			r->peerapi_port = m->peerapi_port;
+			o->ping = r;
+			o->ping_id = g->id;
+			o->peer = p->id;
+		}
+		g->id = 0;
+	}
+}
+
+void engine_input_tsmp(struct engine *e, struct mono now, struct peer_id peer, const struct path_addr *path,
+		       const uint8_t *data, size_t size)
+{
+	struct epeer *p = ep_get(e, peer);
+	struct tsmp_msg m, r;
+	uint8_t buf[TSMP_SIZE_MAX];
+	int n;
+
+	(void)path;
+	if (!p || tsmp_parse(&m, data, size) < 0)
+		return;
+	switch (m.kind) {
+	case TSMP_DISCO_KEY:
+		ep_set_disco(e, now, p, &m.disco);
+		break;
+	case TSMP_PING:
+		r = (struct tsmp_msg){ .kind = TSMP_PONG, .src = m.dst, .dst = m.src };
+		memcpy(r.id, m.id, sizeof(r.id));
+		n = tsmp_write(buf, sizeof(buf), &r);
+		if (n > 0)
+			inject(e, p, buf, (size_t)n);
+		break;
+	case TSMP_PONG:
+		tsmp_pong(e, now, &m, p);
+		break;
+	case TSMP_REJECT:
+		break;
+	}
+}
