@@ -62,5 +62,8 @@ pkg_install() {
 	apt-get update -qq || return 1
 	pkg_added=$(pkg_missing "$1")
 	# shellcheck disable=SC2086 # a list of names
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $pkg_added >/dev/null
+	pkg_log=$(DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $pkg_added 2>&1) || {
+		say "$pkg_log" | tail -n 20 >&2
+		return 1
+	}
 }

@@ -1,0 +1,107 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Both commands of the README on machines without leftovers: a minimal Debian, nothing of ours.
+
+    one -- wan -- two      quickstart on one, the line it prints on two
+"""
+import re
+
+from flow import TcpFlow
+from lab import Lab, expect, say, wait_until
+from machine import Machine, make_root
+
+QUICKSTART = "contrib/quickstart"
+
+
+def address(machine):
+    return machine.run("meshctl", "ip", "-4", quiet=True).stdout.strip()
+
+
+def identity(machine):
+    text = machine.run("meshctl", "status", "--json", quiet=True).stdout
+    return re.findall(r'"PublicKey": "(nodekey:[0-9a-f]+)"', text)[0], address(machine)
+
+
+def refusals(one):
+    """Before anything is installed: each of these says why and leaves the machine alone."""
+    one.refuses("tcp port 443", "sh", "-c", "perl -MIO::Socket::INET -e '$s = IO::Socket::INET->new(Listen => 1, "
+                "LocalPort => 443) or die; sleep 3' & sleep 0.5; %s --url http://198.51.100.1:443; "
+                "code=$?; kill $!; wait; exit $code" % QUICKSTART)
+    said = one.refuses("tailscaled runs here", "sh", "-c", "cp /bin/sleep /tmp/tailscaled; /tmp/tailscaled 3 & "
+                       "sleep 0.2; %s --lan; code=$?; kill $!; wait; exit $code" % QUICKSTART)
+    expect("tailscale down" in said, "it says how to move over")
+    one.refuses("is not http", QUICKSTART, "--url", "ftp://198.51.100.1")
+    one.refuses("out of range", QUICKSTART, "--url", "http://198.51.100.1:70000")
+    one.refuses("give only one", QUICKSTART, "--join", "http://198.51.100.1", "--url", "http://198.51.100.1")
+    one.refuses("unknown argument", QUICKSTART, "--no-such-flag")
+
+
+def first(one):
+    done = one.run(QUICKSTART)
+    say(done.stdout)
+    expect("will NOT start by itself" in done.stdout, "it says that nothing starts meshd at boot")
+    expect("tcp/443 udp/3478 udp/41641" in done.stdout, "it names the ports")
+    line = re.search(r"sudo (contrib/quickstart --join http://\S+ --auth-key \S+)", done.stdout)
+    expect(line, "it prints the line for the next machine")
+    expect(re.search(r"tailscale up --login-server http://\S+ --auth-key \S+", done.stdout), "and the stock client's")
+    return line.group(1).split()
+
+
+def repeat(one, two):
+    """Again on both: same node, addresses, key, policy; a stream stays open."""
+    before = identity(one), identity(two)
+    policy = one.run("meshctl", "coordinator", "policy", "get").stdout
+    tcp = TcpFlow(two.host, one.host, before[0][1])
+    wait_until("a stream runs", 10, lambda: len(tcp.arrivals) > 20)
+    one.run(QUICKSTART)
+    two.run(QUICKSTART, "--join", "http://%s:443" % one.host.addr)
+    expect((identity(one), identity(two)) == before, "repeated: the same nodes and addresses")
+    expect(one.run("meshctl", "coordinator", "policy", "get").stdout == policy, "and the same policy")
+    seen = len(tcp.arrivals)
+    wait_until("and the stream goes on", 10, lambda: len(tcp.arrivals) > seen + 20)
+    say("ok: stream of %d bytes whole" % tcp.finish())
+    return before
+
+
+def firewall(one):
+    """A firewall that drops: the exact line is printed, and it works."""
+    one.host.nft("table inet guard {\n chain in {\n type filter hook input priority 0; policy drop;\n"
+                 " ct state established,related accept\n iif lo accept\n }\n }\n")
+    out = one.run(QUICKSTART).stdout
+    lines = re.findall(r"sudo (nft insert rule .*)", out)
+    expect(len(lines) == 3 and all("inet guard in" in row for row in lines), "the firewall lines: %s" % lines)
+    for line in lines:
+        one.run(*line.split())
+    one.host.nft("delete table inet guard\n")
+
+
+def undo(one, two, before):
+    two.run(QUICKSTART, "--uninstall")
+    left = two.run("sh", "-c", "ls /usr/local/sbin /usr/local/bin /run/meshd 2>/dev/null | grep -v :; pidof meshd", check=False)
+    expect("mesh" not in left.stdout and not re.search(r"\d", left.stdout), "uninstalled: programs and daemon are gone")
+    expect("mesh" not in two.run("cat", "/proc/net/dev").stdout, "and so is the interface")
+    two.run(QUICKSTART, "--join", "http://%s:443" % one.host.addr)
+    expect(identity(two) == before[1], "installed again: the same node")
+    two.run(QUICKSTART, "--purge")
+    expect("db" not in two.run("sh", "-c", "ls /var/lib/meshd /etc/default/meshd 2>/dev/null", check=False).stdout,
+           "purged: state and settings are gone")
+
+
+def main():
+    with Lab("fresh machines") as lab:
+        root = make_root(lab)
+        one = Machine(lab.public("one"), root)
+        refusals(one)
+        join = first(one)
+        two = Machine(lab.public("two"), root)
+        out = two.run(*join).stdout
+        expect("udp/41641" in out, "the second machine names its port")
+        wait_until("two reaches one through the mesh", 10, lambda: two.host.pings(address(one)))
+        one.refuses("is a coordinator itself", QUICKSTART, "--join", "http://198.51.100.9", "--auth-key", "x")
+        before = repeat(one, two)
+        firewall(one)
+        undo(one, two, before)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""The ladder under load: direct, peer relay, DERP, with one TCP stream over all of it.
+
+    alice -- nata (hard) --.
+                           wan -- coord (coordinator, DERP, STUN), relay (peer relay)
+    bob   -- natb (hard) --'
+
+The stream and a flow of datagrams run from the first packet to the end; every switch of rungs is
+timed, and no switch may keep them silent for longer than SILENCE_S. "ladder.py RUNS" repeats it and
+prints the figures of all runs.
+"""
+import re
+import sys
+import time
+
+from flow import TcpFlow, UdpFlow
+from lab import Lab, expect, never, say, wait_until
+from node import Node
+
+FIRST_PACKET_S = 2
+RELAY_S = 5
+DIRECT_S = 3
+SILENCE_S = 2
+RELAY_PORT = 40000
+
+
+class Ladder:
+    def __init__(self, lab):
+        self.lab = lab
+        self.figures = {}
+        self.nata, self.natb = lab.nat("nata", "hard"), lab.nat("natb", "hard")
+        self.coord, self.relay = Node(lab.public("coord")), Node(lab.public("relay"))
+        self.alice = Node(lab.host("alice", self.nata))
+        self.bob = Node(lab.host("bob", self.natb))
+
+    def join(self):
+        """Everybody joins; the datagrams start the moment both laptops did."""
+        for node in (self.coord, self.relay, self.alice, self.bob):
+            node.start()
+        url = self.coord.enable_coordinator()
+        key = self.coord.key("--reusable")
+        self.relay.up(url, key)
+        self.relay.ctl("set", "--relay-server-port=%d" % RELAY_PORT)
+        self.bob.up(url, key)
+        self.b_addr = self.bob.addr()
+        expect(not self.alice.host.pings(self.b_addr), "alice does not reach bob before she joined")
+        self.alice.up(url, key)
+        self.joined = time.monotonic()
+        self.udp = UdpFlow(self.alice.host, self.bob.host, self.alice.addr(), self.b_addr)
+        wait_until("first packet through", FIRST_PACKET_S, lambda: self.udp.arrivals, 0.01, self.joined)
+        self.figures["first packet"] = self.udp.arrivals[0] - self.joined
+        self.tcp = TcpFlow(self.alice.host, self.bob.host, self.b_addr)
+
+    def on(self, rung):
+        return self.alice.path("bob") == rung and self.bob.path("alice") == rung
+
+    def reach(self, name, rung, deadline_s, since=None):
+        _, took = wait_until("%s: both ends on %s" % (name, rung), deadline_s, lambda: self.on(rung),
+                             since=since)
+        self.figures[name] = took
+
+    def silences(self, name, since):
+        """The silence that a switch caused, for both flows; both must be flowing again."""
+        wait_until("both flows move after: " + name, SILENCE_S,
+                   lambda: min(self.udp.arrivals[-1], self.tcp.arrivals[-1]) > time.monotonic() - 0.2)
+        for kind, flow in (("datagrams", self.udp), ("stream", self.tcp)):
+            flow.check()
+            gap = flow.silence(since)
+            self.figures["%s: silence of %s" % (name, kind)] = gap
+            expect(gap <= SILENCE_S, "%s: %s silent for %.2f s" % (name, kind, gap))
+
+    def switch(self, name, change, rung, deadline_s):
+        """Makes one change under load and waits for the rung it must lead to."""
+        since = time.monotonic()
+        change()
+        self.reach(name, rung, deadline_s, since)
+        time.sleep(1)  # the old path ages out while traffic already uses the new one
+        self.silences(name, since)
+
+    def relay_line(self):
+        text = self.alice.ctl("status").stdout
+        line = next((row for row in text.splitlines() if "peer-relay" in row), "")
+        pattern = r"active; peer-relay %s:%d:vni:\d+, tx \d+ rx \d+" % (re.escape(self.relay.host.addr), RELAY_PORT)
+        expect(re.search(pattern, line), "status | grep peer-relay: %s" % line)
+        expect(len([r for r in text.splitlines() if "peer-relay" in r]) == 1, "exactly one such line")
+        pong = self.alice.ctl("ping", "-c", "1", "--until-direct=false", "bob").stdout
+        expect("via peer-relay(%s:%d:vni:" % (self.relay.host.addr, RELAY_PORT) in pong, "ping: " + pong.strip())
+
+    def relay_counters(self):
+        def forwarded():
+            text = self.relay.ctl("metrics", quiet=True).stdout
+            return sum(float(row.split()[-1]) for row in text.splitlines()
+                       if row.startswith("tailscaled_peer_relay_forwarded_packets_total"))
+        before = forwarded()
+        wait_until("the relay counts what it forwards", 3, lambda: forwarded() > before + 20)
+        sessions = self.relay.ctl("debug", "peer-relay-sessions").stdout
+        expect("Server port: %d" % RELAY_PORT in sessions and "Packets: " in sessions, "the session is listed")
+
+    def run(self):
+        self.join()
+        self.reach("relay after joining", "peer-relay", RELAY_S, self.joined)
+        self.relay_line()
+        self.relay_counters()
+        self.switch("relay off", lambda: self.relay.ctl("set", "--relay-server-port="), "derp", 10)
+        self.switch("relay on again", lambda: self.relay.ctl("set", "--relay-server-port=%d" % RELAY_PORT),
+                    "peer-relay", RELAY_S)
+        self.switch("UDP blocked", self.nata.block_udp, "derp", 10)
+        self.switch("UDP back", lambda: self.nata.block_udp(False), "peer-relay", 10)
+        self.switch("a NAT opens", lambda: self.nata.become("cone"), "direct", 40)
+        self.switch("it closes again", lambda: self.nata.become("hard"), "peer-relay", 20)
+        n_bytes = self.tcp.finish()
+        say("ok: the TCP stream survived: %d bytes, checksums equal" % n_bytes)
+        sent, lost, duplicated = self.udp.finish()
+        say("# datagrams: %d sent, %d lost, %d duplicated" % (sent, lost, duplicated))
+        expect(duplicated == 0, "no datagram was delivered twice")
+
+
+def easy_pair(lab, figures):
+    """Two easy NATs: direct within DIRECT_S after both joined, and it stays direct."""
+    coord = Node(lab.public("coord")).start()
+    url = coord.enable_coordinator()
+    key = coord.key("--reusable")
+    carol = Node(lab.host("carol", lab.nat("natc", "easy"))).start()
+    dave = Node(lab.host("dave", lab.nat("natd", "easy"))).start()
+    carol.up(url, key)
+    dave.up(url, key)
+    joined = time.monotonic()
+    udp = UdpFlow(carol.host, dave.host, carol.addr(), dave.addr())
+    wait_until("easy: first packet through", FIRST_PACKET_S, lambda: udp.arrivals, 0.01, joined)
+    figures["easy: first packet"] = udp.arrivals[0] - joined
+    _, took = wait_until("easy: direct", DIRECT_S,
+                         lambda: carol.path("dave") == dave.path("carol") == "direct", since=joined)
+    figures["easy: direct after joining"] = took
+    never("easy: falls off the direct path", 3, lambda: carol.path("dave") != "direct")
+    udp.finish()
+
+
+def main():
+    runs = []
+    for number in range(int(sys.argv[1]) if len(sys.argv) > 1 else 1):
+        with Lab("the ladder, run %d" % (number + 1)) as lab:
+            ladder = Ladder(lab)
+            ladder.run()
+        with Lab("easy NATs, run %d" % (number + 1)) as lab:
+            easy_pair(lab, ladder.figures)
+        runs.append(ladder.figures)
+    say("# figures in seconds, %d run(s)" % len(runs))
+    for name in runs[0]:
+        say("%-45s %s" % (name, "  ".join("%.2f" % figures[name] for figures in runs)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: MIT
+"""A whole fresh machine for tests of installation: a Debian root in a host of the lab.
+
+The root comes from debootstrap and the mirror that this machine's own apt uses; machines share it
+as the lower layer of an overlay. Each has its own processes, mounts and network. Packages come through
+a small forwarder in the lab's process, as the lab's network leads nowhere.
+"""
+import os
+import shutil
+import socket
+import subprocess
+import threading
+import urllib.parse
+
+from lab import Failure, die_with_parent, expect, say, skip
+
+PROXY_PORT = 3142
+
+
+def mirror():
+    """(URI, release) of the Debian or Ubuntu archive that apt is configured with."""
+    if not shutil.which("apt-get") or not shutil.which("debootstrap"):
+        skip("no apt or no debootstrap here")
+    text = subprocess.run(["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(ORIGIN)",
+                           "Created-By: Packages", "Component: main"], stdout=subprocess.PIPE, text=True).stdout
+    for line in text.splitlines():
+        uri, release, origin = (line + " ").split(" ")[:3]
+        if origin in ("Debian", "Ubuntu") and "-" not in release:
+            return uri, release
+    skip("apt has no archive configured")
+
+
+def make_root(lab):
+    """The tree that all machines of the lab share; read-only from then on."""
+    uri, release = mirror()
+    root = os.path.join(lab.dir, "root")
+    say("+ debootstrap --variant=minbase %s" % release)
+    done = subprocess.run(["debootstrap", "--variant=minbase", release, root, uri], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
+    if done.returncode != 0:
+        skip("debootstrap failed: " + done.stdout.strip().splitlines()[-1])
+    for name in ("resolv.conf", "hosts"):
+        shutil.copy("/etc/" + name, os.path.join(root, "etc", name))
+    with open(os.path.join(root, "etc/apt/apt.conf.d/00lab"), "w") as f:
+        f.write('Acquire::http::Proxy "http://127.0.0.1:%d";\nAcquire::Languages "none";\n' % PROXY_PORT)
+    return root
+
+
+class Forwarder:
+    """An HTTP proxy inside a host that connects from outside the lab. One thread a connection."""
+
+    def __init__(self, host):
+        self.listener = host.socket(kind=socket.SOCK_STREAM)
+        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.listener.bind(("127.0.0.1", PROXY_PORT))
+        self.listener.listen()
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        while True:
+            try:
+                client = self.listener.accept()[0]
+            except OSError:
+                return
+            threading.Thread(target=self._one, args=(client,), daemon=True).start()
+
+    def _one(self, client):
+        """All requests of a connection go to the place that the first one names: apt keeps them apart."""
+        with client:
+            first = client.recv(65536)
+            try:
+                method, target = first.split(None, 2)[:2]
+                url = urllib.parse.urlsplit(target.decode() if method != b"CONNECT" else "//" + target.decode())
+                server = socket.create_connection((url.hostname, url.port or 80), timeout=30)
+            except (OSError, ValueError):
+                client.sendall(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
+                return
+            with server:
+                if method == b"CONNECT":
+                    client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                else:
+                    server.sendall(first)
+                back = threading.Thread(target=_copy, args=(server, client), daemon=True)
+                back.start()
+                _copy(client, server)
+                back.join()
+
+    def close(self):
+        self.listener.close()
+
+
+def _copy(source, sink):
+    try:
+        while data := source.recv(65536):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass
+
+
+class Machine:
+    """A machine called 'name' on 'host', with a clone of the source in /src."""
+
+    def __init__(self, host, root):
+        self.host, self.lab, self.name = host, host.lab, host.name
+        base = os.path.join(self.lab.dir, "machine-" + self.name)
+        self.root = os.path.join(base, "root")
+        for folder in ("upper", "work", "root"):
+            os.makedirs(os.path.join(base, folder))
+        self._clone(os.path.join(base, "upper", "src"))
+        # The mounts live in the machine's own namespace and vanish with its first process.
+        script = """set -e
+            mount --make-rprivate /
+            mount -t overlay overlay -o lowerdir=%(low)s,upperdir=%(base)s/upper,workdir=%(base)s/work %(root)s
+            mount -t proc proc %(root)s/proc
+            mount -t sysfs sysfs %(root)s/sys
+            mount -t tmpfs tmpfs %(root)s/run
+            mount --rbind /dev %(root)s/dev
+            exec chroot %(root)s sh -c 'echo up; exec sleep infinity'""" % {"low": root, "base": base, "root": self.root}
+        self.init = subprocess.Popen(["ip", "netns", "exec", host.ns, "unshare", "--mount", "--pid", "--uts", "--fork",
+                                      "--kill-child", "sh", "-c", script], stdin=subprocess.DEVNULL,
+                                     stdout=subprocess.PIPE, text=True, preexec_fn=die_with_parent)
+        if self.init.stdout.readline() != "up\n":
+            raise Failure("machine %s does not start" % self.name)
+        children = "/proc/%d/task/%d/children" % (self.init.pid, self.init.pid)
+        with open(children) as f:
+            self.pid = f.read().split()[0]
+        self.run("hostname", self.name)
+        self.forwarder = Forwarder(host)
+        self.lab.cleanups.append(self.close)
+
+    def _clone(self, to):
+        top = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+        files = subprocess.run(["git", "-C", top, "ls-files", "-z"], stdout=subprocess.PIPE)
+        if files.returncode != 0:
+            skip("not a git checkout")
+        os.makedirs(to)
+        tar = subprocess.Popen(["tar", "-C", top, "--null", "-cf", "-", "-T", "-"], stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE)
+        unpack = subprocess.Popen(["tar", "-C", to, "-xf", "-"], stdin=tar.stdout)
+        tar.stdin.write(files.stdout)
+        tar.stdin.close()
+        if tar.wait() or unpack.wait():
+            raise Failure("the source could not be copied")
+
+    def run(self, *argv, check=True, quiet=False, timeout=600, **kw):
+        """Runs a command in the machine, in /src."""
+        if not quiet:
+            say("+ [%s] %s" % (self.name, " ".join(argv)))
+        done = subprocess.run(["nsenter", "-t", self.pid, "--mount", "--pid", "--uts", "--net", "chroot",
+                               self.root, "sh", "-c",
+                               'cd /src && exec "$@"', "sh", *argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              text=True, timeout=timeout,
+                              env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                                   "HOME": "/root", "LANG": "C.UTF-8"}, **kw)
+        if check and done.returncode != 0:
+            raise Failure("[%s] %s: exit %d:\n%s" % (self.name, " ".join(argv), done.returncode,
+                                                     (done.stdout + done.stderr)[-3000:]))
+        return done
+
+    def refuses(self, words, *argv):
+        """The command must fail, say 'words' and change nothing; returns what it said."""
+        before = self.fingerprint()
+        done = self.run(*argv, check=False)
+        said = done.stderr.strip()
+        expect(done.returncode != 0 and words in said, "refused: " + said)
+        expect(self.fingerprint() == before, "and nothing changed")
+        return said
+
+    def fingerprint(self):
+        """What a refused command must leave alone: installed files, state, processes, network."""
+        return self.run("sh", "-c", "find /usr/local /etc /var/lib/meshd /lib/systemd -newer /proc/1 -type f 2>/dev/null"
+                        " | sort | xargs -r sha256sum; cat /proc/[0-9]*/comm | sort | grep -v -e sh -e cat -e sort "
+                        "-e grep; cat /proc/net/route; dpkg-query -W | sha256sum", quiet=True).stdout
+
+    def close(self):
+        self.forwarder.close()
+        self.init.kill()
+        self.init.wait()
+        self.init.stdout.close()

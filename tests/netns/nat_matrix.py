@@ -1,0 +1,70 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Which rung two nodes end on, for each pair of NAT kinds. A peer relay and DERP are always there.
+
+    left  -- natl (kind) --.
+                           wan -- coord (coordinator, DERP, STUN, peer relay)
+    right -- natr (kind) --'
+"""
+import time
+
+from flow import UdpFlow
+from lab import Lab, expect, say, wait_until
+from node import Node
+
+RELAY_PORT = 40000
+FIRST_PACKET_S = 2
+RUNG_S = 5
+# The table of the kinds that the lab makes: D direct, R peer relay, P DERP.
+PAIRS = [
+    ("cone", "hard", "direct"),
+    ("address", "hard", "direct"),
+    ("easy", "hard", "peer-relay"),
+    ("one-to-one", "hard", "direct"),
+    ("carrier", "easy", "direct"),
+    ("easy", "no-udp", "derp"),
+    ("no-udp", "no-udp", "derp"),
+]
+
+
+def host_behind(lab, name, kind):
+    """A host behind one box, or for "carrier" behind a home's easy NAT behind the carrier's."""
+    if kind == "carrier":
+        return lab.host(name, lab.nat("home" + name, "easy", lab.nat("carrier" + name, "carrier")))
+    return lab.host(name, lab.nat("nat" + name, kind))
+
+
+def one_pair(lab, number, kinds, rung, url, key):
+    left, right = (Node(host_behind(lab, "%s%d" % (side, number), kind)).start()
+                   for side, kind in zip(("left", "right"), kinds))
+    left.up(url, key)
+    right.up(url, key)
+    joined = time.monotonic()
+    what = "%s to %s" % kinds
+    udp = UdpFlow(left.host, right.host, left.addr(), right.addr())
+    wait_until("%s: first packet" % what, FIRST_PACKET_S, lambda: udp.arrivals, 0.01, joined)
+    wait_until("%s: %s" % (what, rung), RUNG_S,
+               lambda: left.path(right.name) == right.path(left.name) == rung, since=joined)
+    since = time.monotonic()
+    time.sleep(1.5)
+    expect(left.path(right.name) == rung, "%s: stays %s" % (what, rung))
+    expect(udp.silence(since) < 0.5, "%s: and packets flow" % what)
+    sent, lost, duplicated = udp.finish()
+    expect(duplicated == 0, "%s: %d sent, %d lost, none twice" % (what, sent, lost))
+    for node in (left, right):
+        expect(node.stop() == 0, "meshd on %s ends well" % node.name)
+
+
+def main():
+    with Lab("NAT matrix") as lab:
+        coord = Node(lab.public("coord")).start()
+        url = coord.enable_coordinator()
+        coord.ctl("set", "--relay-server-port=%d" % RELAY_PORT)
+        key = coord.key("--reusable")
+        for number, (left, right, rung) in enumerate(PAIRS):
+            say("# %s to %s: expect %s" % (left, right, rung))
+            one_pair(lab, number, (left, right), rung, url, key)
+
+
+if __name__ == "__main__":
+    main()
