@@ -36,7 +36,7 @@ int64_t out_round(int64_t ns, int64_t unit);
  * peers chose (names, owners) goes through this before a terminal. Returns 'buf'. */
 char *out_safe(char *buf, size_t size, const char *text);
 
-/* Prints a JSON document that the daemon sent, laid out anew; 'indent' as jsonw_init(). */
+/* Prints a JSON document that the daemon sent, laid out anew; 'indent' as json_w.indent. */
 int out_json(struct cli *c, const char *text, size_t len, const char *indent, bool final_newline);
 /* One error line on stderr. Returns EXIT_FAILED. */
 MESH_PRINTF(2, 3) int out_error(struct cli *c, const char *fmt, ...);

@@ -5,7 +5,7 @@
 #define NETSTACK_WIRE_APIJSON_H
 
 #include "wire/jsonmap.h"
-#include "wire/jsonw.h"
+#include "wire/json.h"
 #include "wire/netreport.h"
 #include "wire/notify.h"
 #include "wire/pathinfo.h"

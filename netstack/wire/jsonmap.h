@@ -14,9 +14,7 @@
 #include <stdint.h>
 
 #include "base/compiler.h"
-#include "wire/jsonw.h"
-
-struct cJSON;
+#include "wire/json.h"
 
 enum jsonmap_kind {
 	JM_STR,      /* char *; null is written as "" */
@@ -73,27 +71,40 @@ struct jsonmap {
 	{ key, kind, flags, offsetof(type, member), 0, sub }
 #define JM_TABLE(type, fields) { fields, ARRAY_LEN(fields), sizeof(type) }
 
-/* Writes '*obj' as one object value. */
-void jsonmap_write(struct jsonw *w, const struct jsonmap *m, const void *obj);
+/* Writes '*obj' as one object; 'key' as in json_w_obj(). */
+void jsonmap_write(struct json_w *w, const char *key, const struct jsonmap *m, const void *obj);
+/* Writes the members of '*obj' into the object that is open. */
+void jsonmap_write_members(struct json_w *w, const struct jsonmap *m, const void *obj);
 /* Writes one field, key included, minding its flags. */
-void jsonmap_write_field(struct jsonw *w, const struct jsonmap_field *f, const void *obj);
+void jsonmap_write_field(struct json_w *w, const struct jsonmap_field *f, const void *obj);
 
 /* Reads into an empty '*obj'. Returns 0; -EBADMSG (another type, a number out of range); -ENOMEM. On
  * failure '*obj' is wiped; '*bad_key' (may be null) then names the member at fault. */
-MESH_MUST_USE int jsonmap_read(const struct jsonmap *m, void *obj, const struct cJSON *json,
+MESH_MUST_USE int jsonmap_read(const struct jsonmap *m, void *obj, const cJSON *json,
 			       const char **bad_key);
-/* The same from text of 'len' bytes. Limits of depth and size are those of wire/json. */
+/* The same from text of 'len' bytes. Limits of depth and size are those of
+ * wire/json; text that is not JSON is -EBADMSG with '*bad_key' null. */
 MESH_MUST_USE int jsonmap_parse(const struct jsonmap *m, void *obj, const char *text, size_t len,
 				const char **bad_key);
 /* Reads one value into one field, freeing what it held. Returns as jsonmap_read. */
 MESH_MUST_USE int jsonmap_read_field(const struct jsonmap_field *f, void *obj,
-				     const struct cJSON *value);
+				     const cJSON *value);
 
 /* Frees everything inside and zeroes '*obj'. */
 void jsonmap_wipe(const struct jsonmap *m, void *obj);
+/* The same for one field. */
+void jsonmap_wipe_field(const struct jsonmap_field *f, void *obj);
 /* Deep copy into an empty '*to'. Returns 0 or -ENOMEM ('*to' is then empty). */
 MESH_MUST_USE int jsonmap_copy(const struct jsonmap *m, void *to, const void *from);
 /* Replaces one field of '*to' by a copy of the same field of '*from'. */
 MESH_MUST_USE int jsonmap_copy_field(const struct jsonmap_field *f, void *to, const void *from);
+
+/* Are both fields equal, deeply? */
+bool jsonmap_eq_field(const struct jsonmap_field *f, const void *a, const void *b);
+
+/* Appends the finished text of a writer to '*out' and wipes the writer. Returns 0 or the writer's error. */
+MESH_MUST_USE int jsonmap_finish(struct json_w *w, struct bytes *out);
+/* Appends a checked JSON text laid out anew: 'indent' per level, null = compact. -EBADMSG, -ENOMEM. */
+MESH_MUST_USE int jsonmap_relayout(struct bytes *out, const char *text, size_t len, const char *indent);
 
 #endif

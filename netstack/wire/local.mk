@@ -19,16 +19,15 @@ check_PROGRAMS += \
 # Bodies of the local API.
 libnetstack_a_SOURCES += \
 	netstack/wire/apijson.h \
-	netstack/wire/jsonmap.h \
-	netstack/wire/jsonw.h \
-	netstack/wire/netreport.h \
-	netstack/wire/notify.h \
-	netstack/wire/pathinfo.h \
-	netstack/wire/pingresult.h \
-	netstack/wire/prefs.h \
-	netstack/wire/prefval.h \
-	netstack/wire/relayinfo.h \
-	netstack/wire/status.h \
+	netstack/wire/jsonmap.c netstack/wire/jsonmap.h \
+	netstack/wire/netreport.c netstack/wire/netreport.h \
+	netstack/wire/notify.c netstack/wire/notify.h \
+	netstack/wire/pathinfo.c netstack/wire/pathinfo.h \
+	netstack/wire/pingresult.c netstack/wire/pingresult.h \
+	netstack/wire/prefs.c netstack/wire/prefs.h \
+	netstack/wire/prefval.c netstack/wire/prefval.h \
+	netstack/wire/relayinfo.c netstack/wire/relayinfo.h \
+	netstack/wire/status.c netstack/wire/status.h \
 	netstack/wire/whois.h
 
 libnetstack_a_SOURCES += \
@@ -48,3 +47,6 @@ libnetstack_a_SOURCES += \
 libnetstack_a_SOURCES += \
 	netstack/wire/ip.h \
 	netstack/wire/wgmsg.h
+
+check_PROGRAMS += \
+	tests/unit/test_apijson

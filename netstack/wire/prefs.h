@@ -74,7 +74,6 @@ struct prefs {
 	bool has_stored_relay_port;
 	uint16_t stored_relay_port;  /* what --advertise-relay-server switches on again */
 	uint16_t bound_relay_port;   /* the port chosen when 'relay_port' is 0; tried again; set by the daemon */
-	char *accept_routes_filter;  /* list of --accept-routes; null or "" = all */
 
 	struct prefs_login login;
 };
@@ -89,7 +88,7 @@ enum prefs_field {
 	PREF_NETFILTER_MODE, PREF_OPERATOR_USER, PREF_PROFILE_NAME, PREF_AUTO_UPDATE_CHECK,
 	PREF_AUTO_UPDATE_APPLY, PREF_APP_CONNECTOR, PREF_POSTURE_CHECKING, PREF_NETFILTER_KIND,
 	PREF_REMOTE_CONFIG, PREF_RELAY_PORT, PREF_RELAY_ENDPOINTS,
-	PREF_STATIC_ENDPOINTS, PREF_ACCEPT_ROUTES_FILTER, /* Meshd */
+	PREF_STATIC_ENDPOINTS, /* Meshd */
 	PREF_N,
 };
 
@@ -114,6 +113,10 @@ uint64_t prefs_diff(const struct prefs *a, const struct prefs *b);
 /* JSON name of a field, e.g. "RouteAll". */
 const char *prefs_field_name(enum prefs_field field);
 
+/* A flag whose feature this build lacks and whose value asks for something ("--ssh"), or null. Only
+ * fields in 'mask' count. Callers answer "not in this build: FLAG" (cli 0.3). */
+const char *prefs_unbuilt(const struct prefs *p, uint64_t mask);
+
 /* Makes '*next' (empty) = '*old' with the edit applied and checked: relay_on resolved (cli 1), lists
  * sorted and freed of doubles, stored relay port kept. Returns 0; -EINVAL with a sentence in 'err';
  * -ENOMEM. On failure '*next' is empty. */
@@ -122,11 +125,11 @@ MESH_MUST_USE int prefs_apply(struct prefs *next, const struct prefs *old, const
 /* Checks complete preferences (POST check-prefs). Returns 0, or -EINVAL with a sentence in 'err'. */
 MESH_MUST_USE int prefs_check(const struct prefs *p, char err[static PREFS_ERR_MAX]);
 
-/* JSON of all keys in upstream's order. 'indent' as in jsonw_init(). Return 0 or a negative errno. */
+/* JSON of all keys in upstream's order. 'indent' as in json_w.indent. Return 0 or a negative errno. */
 MESH_MUST_USE int prefs_write(struct bytes *out, const struct prefs *p, const char *indent);
 MESH_MUST_USE int prefs_edit_write(struct bytes *out, const struct prefs_edit *e);
 /* Read into an empty target; on failure it is empty and 'err' has a sentence. Missing keys have the
- * zero value (prefs_parse: of a new profile, as upstream's state files leave defaults out).
+ * zero value. An edit of internal fields is refused.
  * Return 0; -EBADMSG; -ENOMEM. */
 MESH_MUST_USE int prefs_parse(struct prefs *p, const char *text, size_t len, char err[static PREFS_ERR_MAX]);
 MESH_MUST_USE int prefs_edit_parse(struct prefs_edit *e, const char *text, size_t len,

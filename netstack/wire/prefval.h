@@ -27,11 +27,18 @@ MESH_MUST_USE int prefval_tags(struct prefs *p, const char *text, char err[stati
 MESH_MUST_USE int prefval_hostname(struct prefs *p, const char *text, char err[static PREFS_ERR_MAX]);
 /* netfilter_mode: on, nodivert, off. */
 MESH_MUST_USE int prefval_netfilter(struct prefs *p, const char *text, char err[static PREFS_ERR_MAX]);
-/* route_all and accept_routes_filter: a Go boolean or a list (cli 2.1.1). */
-MESH_MUST_USE int prefval_accept_routes(struct prefs *p, const char *text,
-					char err[static PREFS_ERR_MAX]);
 /* control_url: http(s)://HOST[:PORT][/]; no user, no other path. "" is refused. */
 MESH_MUST_USE int prefval_control_url(struct prefs *p, const char *text, char err[static PREFS_ERR_MAX]);
+
+/* Checks of values that are preferences already. 'why' gets a static text on failure. */
+MESH_MUST_USE int prefval_check_endpoint(const struct ep *ep, const char **why);
+MESH_MUST_USE int prefval_check_routes(const struct prefix *routes, size_t n, char err[static PREFS_ERR_MAX]);
+MESH_MUST_USE int prefval_check_tag(const char *tag, char err[static PREFS_ERR_MAX]);
+MESH_MUST_USE int prefval_check_hostname(const char *name, char err[static PREFS_ERR_MAX]);
+
+/* Sort and drop doubles in place; return the new count. */
+size_t prefval_sort_endpoints(struct ep *eps, size_t n);
+size_t prefval_sort_routes(struct prefix *routes, size_t n);
 
 /* Do the advertised routes contain both default routes? */
 bool prefval_is_exit_node(const struct prefs *p);

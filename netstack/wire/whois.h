@@ -10,11 +10,9 @@
 
 #include "base/bytes.h"
 #include "base/compiler.h"
-#include "wire/jsonw.h"
+#include "wire/json.h"
 #include "wire/mapdata.h"
 
-/* A node as a JSON object: the keys of the control protocol that tools read, no private ones. */
-void whois_write_node(struct jsonw *w, const struct map_node *node);
 /* {"Node":…,"UserProfile":…,"CapMap":…}. 'user' may be null; 'caps' are what the caller of the API
  * holds on us. */
 MESH_MUST_USE int whois_write(struct bytes *out, const struct map_node *node,

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT */
+/* Bus messages: one line each. */
+#include "wire/notify.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "wire/jsonmap.h"
+
+/* A document that another writer made, as one member. */
+static void put_doc(struct json_w *w, const char *key, struct bytes *doc, int err)
+{
+	if (err)
+		w->err = w->err ? w->err : err;
+	else
+		json_w_raw(w, key, (const char *)bytes_data(doc), bytes_size(doc));
+	bytes_wipe(doc);
+}
+
+static void put_text_doc(struct json_w *w, const char *key, const char *json)
+{
+	struct bytes doc = { 0 };
+
+	/* Made compact: a line break inside would end the message. */
+	put_doc(w, key, &doc, jsonmap_relayout(&doc, json, strlen(json), NULL));
+}
+
+int notify_write(struct bytes *out, const struct notify *n)
+{
+	struct json_w w = { 0 };
+	struct bytes doc = { 0 };
+	int err;
+
+	json_w_obj(&w, NULL);
+	json_w_str(&w, "Version", n->version ? n->version : "");
+	if (n->session_id)
+		json_w_str(&w, "SessionID", n->session_id);
+	if (n->err_message)
+		json_w_str(&w, "ErrMessage", n->err_message);
+	if (n->login_finished) {
+		json_w_obj(&w, "LoginFinished");
+		json_w_end(&w);
+	}
+	if (n->has_state)
+		json_w_i64(&w, "State", n->state);
+	if (n->prefs)
+		put_doc(&w, "Prefs", &doc, prefs_write(&doc, n->prefs, NULL));
+	if (n->net_map)
+		put_text_doc(&w, "NetMap", n->net_map);
+	if (n->self_change)
+		put_text_doc(&w, "SelfChange", n->self_change);
+	if (n->browse_to_url)
+		json_w_str(&w, "BrowseToURL", n->browse_to_url);
+	if (n->health)
+		put_text_doc(&w, "Health", n->health);
+	if (n->initial_status)
+		put_doc(&w, "InitialStatus", &doc, status_write(&doc, n->initial_status, NULL));
+	json_w_end(&w);
+	err = jsonmap_finish(&w, out);
+	return err ? err : bytes_append(out, "\n", 1);
+}
+
+int notify_parse(struct notify_event *e, const char *text, size_t len)
+{
+	cJSON *json = json_parse(text, len, 0, NULL);
+	struct json_in in = { 0 };
+	const cJSON *v;
+
+	if (!json)
+		return -EBADMSG;
+	if (!cJSON_IsObject(json))
+		json_fail(&in, -EBADMSG, "", "is not an object");
+	if (json_get(json, "State")) {
+		e->state = (enum status_state)json_i64(&in, json, "State", STATE_NO_STATE,
+						       STATE_RUNNING);
+		e->has_state = true;
+	}
+	if (json_get(json, "ErrMessage"))
+		e->err_message = json_dup(&in, json, "ErrMessage");
+	if (json_get(json, "BrowseToURL"))
+		e->browse_to_url = json_dup(&in, json, "BrowseToURL");
+	e->login_finished = json_get(json, "LoginFinished") != NULL;
+	v = json_obj(&in, json, "SelfChange");
+	if (v)
+		e->self_key = json_dup(&in, v, "Key");
+	cJSON_Delete(json);
+	if (in.err)
+		notify_event_wipe(e);
+	return in.err;
+}
+
+void notify_event_wipe(struct notify_event *e)
+{
+	free(e->err_message);
+	free(e->browse_to_url);
+	free(e->self_key);
+	memset(e, 0, sizeof(*e));
+}
