@@ -26,21 +26,33 @@ static inline void bucket_fill(struct bucket *b, struct mono now, uint64_t rate,
 	b->last = now;
 }
 
-/* Takes 'units' if they are there; takes nothing otherwise. 'rate' must not be 0. */
-static inline bool bucket_take(struct bucket *b, struct mono now, uint64_t rate, uint64_t burst,
-			       uint64_t units)
+/* Would bucket_take() succeed? 'rate' must not be 0. */
+static inline bool bucket_has(struct bucket *b, struct mono now, uint64_t rate, uint64_t burst, uint64_t units)
 {
-	int64_t full = bucket_cost_ns(rate, burst), cost = bucket_cost_ns(rate, units);
-	int64_t gain = mono_since_ns(now, b->last);
+	int64_t full = bucket_cost_ns(rate, burst), gain = mono_since_ns(now, b->last);
 
 	if (gain > 0) {
 		b->level_ns = gain >= full - b->level_ns ? full : b->level_ns + gain;
 		b->last = now;
 	}
-	if (b->level_ns < cost)
+	return b->level_ns >= bucket_cost_ns(rate, units);
+}
+
+/* Takes 'units' if they are there; takes nothing otherwise. 'rate' must not be 0. */
+static inline bool bucket_take(struct bucket *b, struct mono now, uint64_t rate, uint64_t burst, uint64_t units)
+{
+	if (!bucket_has(b, now, rate, burst, units))
 		return false;
-	b->level_ns -= cost;
+	b->level_ns -= bucket_cost_ns(rate, units);
 	return true;
+}
+
+/* When bucket_take() will succeed, if nothing else is taken until then. */
+static inline struct mono bucket_ready_at(const struct bucket *b, uint64_t rate, uint64_t units)
+{
+	int64_t missing = bucket_cost_ns(rate, units) - b->level_ns;
+
+	return missing > 0 ? mono_add_ns(b->last, missing) : b->last;
 }
 
 #endif

@@ -2,10 +2,14 @@
 libnetstack_a_SOURCES += \
 	netstack/relay/derpclient.h \
 	netstack/relay/derpserver.h \
-	netstack/relay/frameq.h \
-	netstack/relay/relayserver.h \
-	netstack/relay/stunserver.h
+	netstack/relay/frameq.c netstack/relay/frameq.h \
+	netstack/relay/relaybind.c netstack/relay/relaybind.h \
+	netstack/relay/relayserver.c netstack/relay/relayserver.h \
+	netstack/relay/stunserver.c netstack/relay/stunserver.h
 
 # The client side of the peer relay.
 libnetstack_a_SOURCES += \
 	netstack/relay/relayclient.h
+
+check_PROGRAMS += \
+	tests/unit/test_relayserver

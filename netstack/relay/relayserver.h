@@ -122,6 +122,12 @@ struct relayserver_out {
 	struct ep a, b;       /* ENTRY_SET: address of the lower and of the higher disco key */
 };
 
+struct relayserver_node {
+	struct node_key key;
+	uint32_t live;         /* sessions it asked for */
+	struct bucket bucket;  /* allocations it may still ask for */
+};
+
 struct relayserver_side {
 	struct ep bound;           /* unset until an Answer was accepted */
 	uint32_t generation;       /* Bind waiting for its Answer; 0 = none */
@@ -138,9 +144,10 @@ struct relayserver_session {
 	struct mono created;
 	struct relayserver_node *node; /* who asked first */
 	uint32_t vni;                  /* 0 = slot is free */
-	uint32_t prev, next;           /* index + 1 in the list of unbound (oldest first) or free sessions */
+	uint32_t prev, next;           /* index + 1 in the list of unbound (least recent first) or free sessions */
+	bool is_live;                  /* false: closed, waiting for its ENTRY_DEL to be fetched */
 	bool is_published;             /* ENTRY_SET is out */
-	bool is_dirty;                 /* ENTRY_SET has to be sent (again) */
+	bool is_due;                   /* poll has to report it */
 };
 
 struct relayserver_counters {
@@ -154,6 +161,7 @@ struct relayserver_counters {
 	uint64_t binds;           /* Answers accepted */
 };
 
+/* One row of the table that slows down forgers: a source and the client key it forges. */
 struct relayserver_guard {
 	uint64_t who;         /* hash of source address and key */
 	struct bucket bucket; /* forgeries still allowed */
@@ -178,21 +186,22 @@ struct relayserver {
 	size_t n_own_ips;
 	uint16_t own_ports[RELAYSERVER_OWN_PORTS];
 	size_t n_own_ports;
-	struct relayserver_session *sessions; /* owned, cfg.live_max of them; null while off */
+	struct relayserver_session *sessions; /* owned, cfg.live_max of them; null until first started */
+	uint32_t *due;                        /* owned ring of sessions that poll has to report */
+	uint32_t due_first, n_due;
 	struct map by_vni, by_pair, nodes;
 	uint32_t n_live, n_bound;
-	uint32_t unbound_first, unbound_last; /* index + 1; oldest first */
+	uint32_t unbound_first, unbound_last; /* index + 1; least recently used first */
 	uint32_t free_first;                  /* index + 1 */
+	uint32_t n_used;                      /* slots beyond were never used */
 	uint32_t next_vni;
 	uint64_t next_lamport;
 	uint8_t secret[2][32];       /* current, previous */
 	bool has_secret[2];
 	struct mono secret_at;
 	struct mono sweep_at;
-	uint32_t n_dirty;            /* sessions with 'is_dirty' */
-	uint32_t *gone;              /* owned: VNIs whose ENTRY_DEL is due */
-	size_t n_gone;
 	struct relayserver_guard guards[RELAYSERVER_GUARDS];
+	uint8_t guard_seed[16];
 	struct bucket opens;         /* boxes opened in all */
 	struct relayserver_out out;  /* the one datagram that is due; size 0 = none */
 	uint8_t out_buf[256];        /* a challenge */
@@ -265,6 +274,12 @@ static inline bool relayserver_is_bound(const struct relayserver_session *e)
 {
 	return ep_is_set(&e->side[0].bound) && ep_is_set(&e->side[1].bound);
 }
+
+/* For relaybind.c: may anything ever be sent to this address (see relayserver_set_own())? */
+bool relayserver_may_send_to(const struct relayserver *s, const struct ep *to);
+/* For relaybind.c: side 'side' proved itself at 'from'. */
+void relayserver_bind_side(struct relayserver *s, struct mono now, struct relayserver_session *e, unsigned side,
+			   const struct ep *from);
 
 /* "unknown_vni" and so on, for counters in status and metrics. */
 const char *relayserver_drop_name(enum relayserver_drop drop);

@@ -33,7 +33,7 @@ libnetstack_a_SOURCES += \
 libnetstack_a_SOURCES += \
 	netstack/wire/derp.h \
 	netstack/wire/streamaddr.h \
-	netstack/wire/stun.h
+	netstack/wire/stun.c netstack/wire/stun.h
 
 # Disco and the relay's framing.
 libnetstack_a_SOURCES += \
@@ -50,3 +50,5 @@ libnetstack_a_SOURCES += \
 
 check_PROGRAMS += \
 	tests/unit/test_apijson
+
+	tests/unit/test_stun

@@ -11,3 +11,7 @@ endif
 # The control connection.
 check_PROGRAMS += \
 	tests/fuzz/fuzz_json
+
+check_PROGRAMS += \
+	tests/fuzz/fuzz_relay_srv \
+	tests/fuzz/fuzz_stun
