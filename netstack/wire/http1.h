@@ -10,7 +10,7 @@
  *		err = http1_input(h, p, size, &used, &ev);
  *		if (err)
  *			... answer 400 or close
- *		p += used, size -= used;
+ *		p += used, size -= used;              // the same bytes stay where they are meanwhile
  *		switch (ev) {
  *		case HTTP1_MORE: break;                       // size is 0 now
  *		case HTTP1_HEAD: ... h->method, h->target, h->status, http1_get(h, "Upgrade")
@@ -78,12 +78,17 @@ struct http1 {
 	/* Private. */
 	uint64_t body_max, body_total;
 	enum http1_role role;
-	bool answers_head; /* the response answers a HEAD request: no body whatever its headers say */
-	bool in_value, failed, upgraded, skip;
-	uint8_t pending;   /* events found by the parser's callbacks, in order */
-	uint16_t target_at;
-	uint16_t text_used;
+	bool answers_head;  /* the response answers a HEAD request: no body whatever its headers say */
+	bool in_message;    /* between its first byte and its end */
+	bool name_done;     /* the name being collected is complete (llhttp says so) */
+	bool skip;          /* an interim response: not reported */
+	bool upgraded;      /* HTTP1_UPGRADE was given */
+	uint8_t part;       /* what the last text in 'text' is */
+	uint8_t found;      /* events found by the parser's callbacks and not given yet */
+	uint8_t held;       /* bytes parsed but not yet said to be used */
+	int err;            /* sticky */
 	const char *reason;
+	uint16_t text_used;
 	char text[HTTP1_HEAD_MAX];
 	uint8_t parser[HTTP1_PARSER_SIZE] MESH_ALIGNED(8);
 };

@@ -8,12 +8,13 @@ libnetstack_a_SOURCES += \
 libnetstack_a_SOURCES += \
 	netstack/wire/ctlframe.h \
 	netstack/wire/ctljson.h \
-	netstack/wire/http1.h \
+	netstack/wire/http1.c netstack/wire/http1_write.c netstack/wire/http1.h netstack/wire/http1_lib.h \
 	netstack/wire/json.c netstack/wire/json_in.c netstack/wire/json_w.c netstack/wire/json.h \
 	netstack/wire/rfc3339.c netstack/wire/rfc3339.h \
 	netstack/wire/zstdframe.h
 
 check_PROGRAMS += \
+	tests/unit/test_http1 \
 	tests/unit/test_json
 
 # Bodies of the local API.

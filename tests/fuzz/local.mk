@@ -10,8 +10,5 @@ endif
 
 # The control connection.
 check_PROGRAMS += \
+	tests/fuzz/fuzz_http1 \
 	tests/fuzz/fuzz_json
-
-check_PROGRAMS += \
-	tests/fuzz/fuzz_relay_srv \
-	tests/fuzz/fuzz_stun
