@@ -15,12 +15,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/bytes.h"
 #include "base/compiler.h"
 
 struct crypto;
 struct aead_ctx; /* opaque, made by ctx_new */
 
-enum { AEAD_BATCH_MAX = 64, AEAD_TAG_SIZE = 16, AEAD_KEY_SIZE = 32 };
+enum { AEAD_BATCH_MAX = 64, AEAD_TAG_SIZE = 16, AEAD_NONCE_SIZE = 12, AEAD_KEY_SIZE = 32 };
 
 /* One packet of a batch. */
 struct aead_pkt {
@@ -58,6 +59,15 @@ extern const struct aead_ops aead_sodium;
 extern const struct aead_ops aead_openssl;
 /* Declared always, defined where configure found ipsec-mb (HAVE_IPSEC_MB). */
 extern const struct aead_ops aead_ipsecmb;
+
+/* WireGuard paper 5.4.6: 32 zero bits, then the counter, little endian. */
+static inline void aead_nonce(uint8_t nonce[static AEAD_NONCE_SIZE], uint64_t counter)
+{
+	struct wr w = WR(nonce, AEAD_NONCE_SIZE);
+
+	wr_zero(&w, 4);
+	wr_le64(&w, counter);
+}
 
 /* The bits of the first 'n' packets. */
 static inline uint64_t aead_all(size_t n)

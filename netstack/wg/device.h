@@ -141,7 +141,7 @@ MESH_MUST_USE int device_init(struct device *d, const struct device_cfg *cfg);
  * key; -ENOBUFS; -ENOMEM. */
 struct device_peer_cfg {
 	struct node_key key;
-	uint32_t peer_id; /* into key pairs, for the workers */
+	struct peer_id id; /* into key pairs, for the workers */
 	void *owner;
 	const uint8_t *psk;
 	const uint8_t *seen_stamp;       /* WGMSG_TIMESTAMP_SIZE bytes of device_seen_stamp() */

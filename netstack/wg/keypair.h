@@ -31,11 +31,12 @@
 #include "wg/aead.h"
 #include "wg/crypto.h"
 #include "wg/replay.h"
+#include "wire/peerid.h"
 #include "wire/wgmsg.h"
 
 /* WireGuard paper 6.1; the message limits leave room for the replay window. */
 #define KEYPAIR_REKEY_AFTER_MESSAGES  (UINT64_C(1) << 60)
-#define KEYPAIR_REJECT_AFTER_MESSAGES (UINT64_MAX - (UINT64_C(1) << 13))
+#define KEYPAIR_REJECT_AFTER_MESSAGES REPLAY_COUNTER_END
 enum {
 	KEYPAIR_REKEY_AFTER_TIME_S = 120,
 	KEYPAIR_REJECT_AFTER_TIME_S = 180,
@@ -47,8 +48,7 @@ struct keypair {
 	/* Immutable after keypair_new(). */
 	uint32_t local_index;  /* names this pair in what we receive */
 	uint32_t remote_index; /* names it for the peer */
-	uint32_t
-		peer_id; /* the data plane's number of the peer, from the session's configuration */
+	struct peer_id peer;   /* as the session's configuration names it */
 	bool is_initiator; /* we sent the initiation */
 	struct mono created;
 	const struct crypto *crypto; /* borrowed */
@@ -79,7 +79,7 @@ struct keypair_cfg {
 	uint8_t send_key[AEAD_KEY_SIZE];
 	uint8_t recv_key[AEAD_KEY_SIZE];
 	uint32_t local_index, remote_index;
-	uint32_t peer_id;
+	struct peer_id peer;
 	bool is_initiator;
 	struct mono created;
 };
@@ -125,9 +125,9 @@ uint64_t keypair_seal_n(struct keypair *kp, unsigned lane, const struct aead_thr
 			uint32_t mtu, uint64_t counter0, struct keypair_pkt *pkts, size_t n);
 
 /* Counts 'n_pkts' messages of 'bytes' in total that were sealed at 'now'; 'has_data' unless all
- * were keepalives. Returns true if control should be told (first packet, every
- * KEYPAIR_NOTE_INTERVAL_MS, or a rekey is due by count): post the peer to the ring and control
- * calls device_activity(). */
+ * were keepalives. Returns true if control should be told (at the first packet, then at most every
+ * KEYPAIR_NOTE_INTERVAL_MS): post the peer to the ring and control calls device_activity(), which
+ * also looks again by itself when the interval is over. */
 bool keypair_note_sent(struct keypair *kp, struct mono now, size_t n_pkts, size_t bytes,
 		       bool has_data);
 

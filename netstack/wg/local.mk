@@ -1,13 +1,26 @@
 # Sources and unit tests of netstack/wg.
 libnetstack_a_SOURCES += \
 	netstack/wg/aead.h \
+	netstack/wg/aead_openssl.c \
+	netstack/wg/aead_sodium.c \
 	netstack/wg/cookie.h \
 	netstack/wg/crypto.h \
 	netstack/wg/device.h \
 	netstack/wg/index.h \
-	netstack/wg/keypair.h \
+	netstack/wg/keypair.c netstack/wg/keypair.h \
 	netstack/wg/noise.h \
 	netstack/wg/ratelimit.h \
-	netstack/wg/replay.h \
-	netstack/wg/routes.h \
+	netstack/wg/replay.c netstack/wg/replay.h \
+	netstack/wg/routes.c netstack/wg/routes.h \
 	netstack/wg/session.h
+if IPSEC_MB
+libnetstack_a_SOURCES += netstack/wg/aead_ipsecmb.c
+endif
+
+check_PROGRAMS += \
+	tests/unit/test_aead \
+	tests/unit/test_keypair \
+	tests/unit/test_replay \
+	tests/unit/test_routes
+tests_unit_test_aead_SOURCES = tests/unit/test_aead.c tests/unit/wgtest.c tests/unit/wgtest.h
+tests_unit_test_keypair_SOURCES = tests/unit/test_keypair.c tests/unit/wgtest.c tests/unit/wgtest.h

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* Replay window of a receiving key: RFC 6479 bitmap, exactly 8192 counters wide.
  *
- * A counter is fresh if it was not accepted before and is less than REPLAY_WINDOW behind the
- * greatest one accepted: greatest - 8191 still is, greatest - 8192 is not. Check before opening to
- * save work, accept after the packet proved authentic. The window belongs to the worker that holds
- * its leaf lock; the lock lives in daemon/. */
+ * A counter is fresh if it was not accepted before and is at most REPLAY_WINDOW behind the greatest
+ * one accepted, as in the reference's self-test. Check before opening to save work, accept after the
+ * packet proved authentic.
+ *
+ * The window belongs to the worker that holds its leaf lock; the lock lives in daemon/. */
 #ifndef NETSTACK_WG_REPLAY_H
 #define NETSTACK_WG_REPLAY_H
 
@@ -15,10 +16,12 @@
 #include "base/compiler.h"
 
 enum { REPLAY_WINDOW = 8192 };
+/* No counter from here on is ever valid: 'next' can then not wrap (WireGuard paper 6.1). */
+#define REPLAY_COUNTER_END (UINT64_MAX - REPLAY_WINDOW)
 
 struct replay {
 	uint64_t next; /* greatest accepted counter + 1; 0 = nothing yet */
-	/* One word more than the window, because the word being filled is only partly in it. */
+	/* One word more than the window, because the words at its ends are only partly in it. */
 	uint64_t bits[REPLAY_WINDOW / 64 + 1];
 };
 

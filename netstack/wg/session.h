@@ -62,7 +62,7 @@ struct session_stamps {
 struct session_cfg {
 	struct node_key peer;
 	const uint8_t *psk;              /* 32 bytes, read during init; null = zeros */
-	uint32_t peer_id;                /* goes into the key pairs */
+	struct peer_id id;                /* goes into the key pairs */
 	uint32_t persistent_keepalive_s; /* 0 = off */
 	const struct crypto *crypto;     /* these five are borrowed for the session's life */
 	const struct noise_self *self;

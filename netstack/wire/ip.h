@@ -127,12 +127,4 @@ bool ip_csum_l4_ok(const struct ip_pkt *pkt);
  */
 bool ip_csum_l4_set(uint8_t *buf, const struct ip_pkt *pkt);
 
-/* --- writing --- */
-
-/* Writes an IPv4 (20 bytes, TTL 64, identification 0, checksum set, DF) or IPv6 (40 bytes, hop
- * limit 64) header for 'payload_size' bytes. 'src' and 'dst' must be of one family. Returns the
- * header's size, or 0 if families differ or it does not fit in 'size'. Any thread. */
-size_t ip_hdr_write(uint8_t *buf, size_t size, const struct ip *src, const struct ip *dst,
-		    uint8_t proto, size_t payload_size);
-
 #endif

@@ -46,10 +46,14 @@ libnetstack_a_SOURCES += \
 
 # WireGuard's messages and inner packets.
 libnetstack_a_SOURCES += \
-	netstack/wire/ip.h \
-	netstack/wire/wgmsg.h
+	netstack/wire/ip.c netstack/wire/ip.h \
+	netstack/wire/wgmsg.c netstack/wire/wgmsg.h
 
 check_PROGRAMS += \
-	tests/unit/test_apijson
+	tests/unit/test_ip \
+	tests/unit/test_wgmsg
 
+check_PROGRAMS += \
+	tests/unit/test_apijson \
 	tests/unit/test_stun
+

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: MIT */
+/* wg/routes: tables by hand, then random tables against a linear search for the longest prefix. */
+#include "tests/unit/testing.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/compiler.h"
+#include "wg/routes.h"
+
+static struct routes_entry entry(const char *prefix, uint32_t peer_id)
+{
+	struct routes_entry e = { .peer_id = peer_id };
+
+	assert_int_equal(prefix_parse(&e.prefix, prefix, strlen(prefix), true), 0);
+	return e;
+}
+
+static uint32_t lookup(const struct routes *r, const char *addr)
+{
+	struct ip ip;
+
+	assert_int_equal(ip_parse(&ip, addr, strlen(addr)), 0);
+	return routes_lookup(r, ip.family, ip.b);
+}
+
+static void routes_prefer_the_longest_prefix(void **state)
+{
+	const struct routes_entry entries[] = {
+		entry("0.0.0.0/0", 1),
+		entry("10.0.0.0/8", 2),
+		entry("10.1.0.0/16", 3),
+		entry("10.1.2.0/24", 4),
+		entry("10.1.2.3/32", 5),
+		entry("10.1.2.255/32", 6),
+		entry("10.1.3.0/24", 7),
+		entry("255.255.255.0/24", 8),
+		entry("100.64.0.9", 9),
+		entry("2001:db8::/32", 10),
+		entry("2001:db8::/64", 11),
+		entry("2001:db8::1", 12),
+		entry("fd7a:115c:a1e0::/48", 13),
+		entry("ffff::/16", 14),
+	};
+	struct routes *r = routes_new(entries, ARRAY_LEN(entries), 1);
+
+	(void)state;
+	assert_non_null(r);
+	assert_int_equal(lookup(r, "192.0.2.1"), 1);
+	assert_int_equal(lookup(r, "0.0.0.0"), 1);
+	assert_int_equal(lookup(r, "10.0.0.0"), 2);
+	assert_int_equal(lookup(r, "10.255.255.255"), 2);
+	assert_int_equal(lookup(r, "11.0.0.0"), 1);
+	assert_int_equal(lookup(r, "10.1.0.1"), 3);
+	assert_int_equal(lookup(r, "10.1.255.255"), 3);
+	assert_int_equal(lookup(r, "10.2.0.0"), 2);
+	assert_int_equal(lookup(r, "10.1.2.0"), 4);
+	assert_int_equal(lookup(r, "10.1.2.3"), 5);
+	assert_int_equal(lookup(r, "10.1.2.4"), 4);
+	assert_int_equal(lookup(r, "10.1.2.255"), 6);
+	assert_int_equal(lookup(r, "10.1.3.0"), 7);
+	assert_int_equal(lookup(r, "10.1.4.0"), 3);
+	assert_int_equal(lookup(r, "255.255.255.255"), 8);
+	assert_int_equal(lookup(r, "255.255.254.255"), 1);
+	assert_int_equal(lookup(r, "100.64.0.9"), 9);
+	assert_int_equal(lookup(r, "2001:db8::"), 11);
+	assert_int_equal(lookup(r, "2001:db8::1"), 12);
+	assert_int_equal(lookup(r, "2001:db8::2"), 11);
+	assert_int_equal(lookup(r, "2001:db8:0:1::"), 10);
+	assert_int_equal(lookup(r, "2001:db9::"), ROUTES_NONE);
+	assert_int_equal(lookup(r, "::"), ROUTES_NONE);
+	assert_int_equal(lookup(r, "fd7a:115c:a1e0::1"), 13);
+	assert_int_equal(lookup(r, "fd7a:115c:a1e0:ffff:ffff:ffff:ffff:ffff"), 13);
+	assert_int_equal(lookup(r, "fd7a:115c:a1e1::"), ROUTES_NONE);
+	assert_int_equal(lookup(r, "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"), 14);
+	routes_free(r);
+}
+
+/* A route that moves to another peer: the later entry wins, whatever the order of lengths. */
+static void routes_take_the_later_of_equal_prefixes(void **state)
+{
+	const struct routes_entry entries[] = {
+		entry("10.0.0.0/8", 1), entry("100.64.0.1", 1),  entry("10.0.0.0/8", 2),
+		entry("100.64.0.1", 3), entry("10.99.1.1/8", 4), entry("::/0", 5),
+		entry("::/0", 6),
+	};
+	struct routes *r = routes_new(entries, ARRAY_LEN(entries), 1);
+
+	(void)state;
+	assert_non_null(r);
+	assert_int_equal(lookup(r, "10.0.0.1"), 4);
+	assert_int_equal(lookup(r, "100.64.0.1"), 3);
+	assert_int_equal(lookup(r, "2001:db8::1"), 6);
+	routes_free(r);
+}
+
+static void routes_may_be_empty(void **state)
+{
+	struct routes *r = routes_new(NULL, 0, 1);
+
+	(void)state;
+	assert_non_null(r);
+	assert_int_equal(lookup(r, "10.0.0.1"), ROUTES_NONE);
+	assert_int_equal(lookup(r, "::1"), ROUTES_NONE);
+	assert_int_equal(lookup(NULL, "10.0.0.1"), ROUTES_NONE);
+	assert_int_equal(lookup(NULL, "::1"), ROUTES_NONE);
+	routes_free(r);
+	routes_free(NULL);
+}
+
+static uint32_t slow_lookup(const struct routes_entry *entries, size_t n, const struct ip *ip)
+{
+	uint32_t best = ROUTES_NONE;
+	int bits = -1;
+
+	for (size_t i = 0; i < n; i++) {
+		struct prefix p = prefix_masked(&entries[i].prefix);
+
+		if (prefix_contains(&p, ip) && p.bits >= bits) {
+			best = entries[i].peer_id;
+			bits = p.bits;
+		}
+	}
+	return best;
+}
+
+/* Addresses from a small space, so that prefixes nest, touch and repeat. */
+static struct ip random_ip(struct test_env *t)
+{
+	static const uint8_t bytes[] = { 0, 1, 127, 128, 254, 255 };
+	struct ip ip = { .family = test_random(t) % 2 ? IP_V4 : IP_V6 };
+
+	for (size_t i = 0; i < (ip.family == IP_V4 ? 4 : 16); i++)
+		ip.b[i] = bytes[test_random(t) % ARRAY_LEN(bytes)];
+	return ip;
+}
+
+static void routes_agree_with_a_linear_search(void **state)
+{
+	struct routes_entry entries[200];
+	struct test_env t;
+
+	(void)state;
+	test_env_init(&t, 4242);
+	for (int round = 0; round < 300; round++) {
+		size_t n = test_random(&t) % ARRAY_LEN(entries);
+		struct routes *r;
+
+		for (size_t i = 0; i < n; i++) {
+			struct ip ip = random_ip(&t);
+
+			entries[i].prefix = prefix_host(&ip);
+			if (test_random(&t) % 3)
+				entries[i].prefix.bits =
+					(uint8_t)(test_random(&t) % (entries[i].prefix.bits + 1u));
+			entries[i].peer_id = (uint32_t)(test_random(&t) % 50);
+		}
+		r = routes_new(entries, n, test_random(&t));
+		assert_non_null(r);
+		for (int i = 0; i < 400; i++) {
+			struct ip ip = i % 4 || n == 0 ? random_ip(&t)
+						       : entries[test_random(&t) % n].prefix.ip;
+			char text[IP_TEXT_MAX];
+
+			if (routes_lookup(r, ip.family, ip.b) != slow_lookup(entries, n, &ip))
+				fail_msg("round %d: %s", round, ip_write(text, &ip));
+		}
+		routes_free(r);
+	}
+}
+
+static void routes_of_10000_peers_fit_in_1_mb(void **state)
+{
+	enum { PEERS = 10000 };
+	struct routes_entry *entries = calloc(2 * PEERS, sizeof(*entries));
+	struct routes *r;
+
+	(void)state;
+	assert_non_null(entries);
+	for (uint32_t i = 0; i < PEERS; i++) {
+		struct ip v4 = ip4(100, 64, (uint8_t)(i >> 8), (uint8_t)i);
+		struct ip v6 = { .family = IP_V6,
+				 .b = { 0xfd, 0x7a, 0x11, 0x5c, [14] = (uint8_t)(i >> 8),
+					(uint8_t)i } };
+
+		entries[2 * i] = (struct routes_entry){ prefix_host(&v4), i };
+		entries[2 * i + 1] = (struct routes_entry){ prefix_host(&v6), i };
+	}
+	r = routes_new(entries, 2 * PEERS, 99);
+	assert_non_null(r);
+	for (size_t i = 0; i < 2 * PEERS; i++)
+		assert_int_equal(
+			routes_lookup(r, entries[i].prefix.ip.family, entries[i].prefix.ip.b),
+			entries[i].peer_id);
+	assert_in_range(routes_bytes(r), 1, 1 << 20);
+	routes_free(r);
+	free(entries);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(routes_prefer_the_longest_prefix),
+		cmocka_unit_test(routes_take_the_later_of_equal_prefixes),
+		cmocka_unit_test(routes_may_be_empty),
+		cmocka_unit_test(routes_agree_with_a_linear_search),
+		cmocka_unit_test(routes_of_10000_peers_fit_in_1_mb),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
