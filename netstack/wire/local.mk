@@ -6,12 +6,13 @@ libnetstack_a_SOURCES += \
 
 # The control connection's codecs.
 libnetstack_a_SOURCES += \
-	netstack/wire/ctlframe.h \
+	netstack/wire/ctlframe.c netstack/wire/ctlframe.h \
 	netstack/wire/ctljson.h \
 	netstack/wire/http1.c netstack/wire/http1_write.c netstack/wire/http1.h netstack/wire/http1_lib.h \
 	netstack/wire/json.c netstack/wire/json_in.c netstack/wire/json_w.c netstack/wire/json.h \
+	netstack/wire/mapdata.c netstack/wire/mapdata_eq.c \
 	netstack/wire/rfc3339.c netstack/wire/rfc3339.h \
-	netstack/wire/zstdframe.h
+	netstack/wire/zstdframe.c netstack/wire/zstdframe.h
 
 check_PROGRAMS += \
 	tests/unit/test_http1 \
