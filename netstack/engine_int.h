@@ -264,4 +264,12 @@ bool er_is_target(const struct engine *e, const struct map_node *node);
 uint32_t er_sock(const struct engine *e, const struct ep *ep);
 void er_learn_sock(struct engine *e, const struct ep *ep, uint32_t sock);
 
+
+/* engine_status.c, engine_info.c: texts for the local API; what cannot be allocated sets '*bad'. */
+const char *es_region_code(const struct engine *e, uint32_t region);
+char *es_base_name(const struct map_node *n, bool *bad);
+char *es_why_not_direct(const struct engine *e, struct mono now, const struct epeer *p, bool *bad);
+/* The node whose relay server a relay path goes through, as far as its endpoints tell; null: unknown. */
+const struct map_node *es_relay_node(const struct engine *e, const struct path_addr *path);
+
 #endif

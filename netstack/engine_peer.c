@@ -161,7 +161,7 @@ static void drop_staged(struct engine *e, struct epeer *p, bool count)
 
 static int add_session(struct engine *e, struct epeer *p)
 {
-	const struct device_peer_cfg cfg = { .key = p->key, .peer_id = p->id.index, .owner = p };
+	const struct device_peer_cfg cfg = { .key = p->key, .id = p->id, .owner = p };
 
 	p->dev = NULL;
 	return e->has_device ? device_add(&e->device, &cfg, &p->dev) : 0;
