@@ -3,6 +3,8 @@
 """Both commands of the README on machines without leftovers: a minimal Debian, nothing of ours.
 
     one -- wan -- two      quickstart on one, the line it prints on two
+
+one has no systemd; two boots one, so meshd is its service, and a power cut does not end its membership.
 """
 import re
 
@@ -75,6 +77,28 @@ def firewall(one):
     one.host.nft("delete table inet guard\n")
 
 
+def second(one, join, two):
+    out = two.run(*join).stdout
+    say(out)
+    expect("udp/41641" in out and "will NOT start" not in out, "the second machine names its port and no caveat")
+    unit = two.run("systemctl", "show", "meshd", "-p", "ActiveState,UnitFileState,MainPID,NRestarts").stdout
+    expect("ActiveState=active" in unit and "UnitFileState=enabled" in unit, "meshd is a service: %s" % unit.split())
+    pid = re.search(r"MainPID=(\d+)", unit).group(1)
+    caps = two.run("grep", "-E", "CapEff|CapBnd|NoNewPrivs|Seccomp:", "/proc/%s/status" % pid).stdout
+    expect("CapEff:\t0000000000001400" in caps and "NoNewPrivs:\t1" in caps and "Seccomp:\t2" in caps,
+           "it holds two capabilities: %s" % caps.split())
+    wait_until("two reaches one through the mesh", 10, lambda: two.host.pings(address(one)))
+
+
+def power_cut(one, two):
+    before = identity(two)
+    two.power_off()
+    expect(not one.host.pings(before[1]), "without power two is not there")
+    two.boot()
+    wait_until("after its boot two is back by itself", 15, lambda: one.host.pings(before[1]))
+    expect(identity(two) == before, "as the same node")
+
+
 def undo(one, two, before):
     two.run(QUICKSTART, "--uninstall")
     left = two.run("sh", "-c", "ls /usr/local/sbin /usr/local/bin /run/meshd 2>/dev/null | grep -v :; pidof meshd", check=False)
@@ -93,12 +117,11 @@ def main():
         one = Machine(lab.public("one"), root)
         refusals(one)
         join = first(one)
-        two = Machine(lab.public("two"), root)
-        out = two.run(*join).stdout
-        expect("udp/41641" in out, "the second machine names its port")
-        wait_until("two reaches one through the mesh", 10, lambda: two.host.pings(address(one)))
+        two = Machine(lab.public("two"), root, systemd=True)
+        second(one, join, two)
         one.refuses("is a coordinator itself", QUICKSTART, "--join", "http://198.51.100.9", "--auth-key", "x")
         before = repeat(one, two)
+        power_cut(one, two)
         firewall(one)
         undo(one, two, before)
 

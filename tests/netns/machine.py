@@ -7,12 +7,13 @@ a small forwarder in the lab's process, as the lab's network leads nowhere.
 """
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import threading
 import urllib.parse
 
-from lab import Failure, die_with_parent, expect, say, skip
+from lab import Failure, die_with_parent, expect, say, skip, wait_until
 
 PROXY_PORT = 3142
 
@@ -35,7 +36,7 @@ def make_root(lab):
     uri, release = mirror()
     root = os.path.join(lab.dir, "root")
     say("+ debootstrap --variant=minbase %s" % release)
-    done = subprocess.run(["debootstrap", "--variant=minbase", release, root, uri], stdin=subprocess.DEVNULL,
+    done = subprocess.run(["debootstrap", "--variant=minbase", "--include=systemd-sysv,dbus", release, root, uri], stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
     if done.returncode != 0:
         skip("debootstrap failed: " + done.stdout.strip().splitlines()[-1])
@@ -98,36 +99,78 @@ def _copy(source, sink):
         pass
 
 
-class Machine:
-    """A machine called 'name' on 'host', with a clone of the source in /src."""
+# Both run in a mount namespace of their own, so every mount vanishes with them.
+OVERLAY = """set -e
+mount --make-rprivate /
+mount -t overlay overlay -o lowerdir=%(low)s,upperdir=%(base)s/upper,workdir=%(base)s/work %(root)s
+"""
+PLAIN = OVERLAY + """
+mount -t proc proc %(root)s/proc
+mount -t sysfs sysfs %(root)s/sys
+mount -t tmpfs tmpfs %(root)s/run
+mount --rbind /dev %(root)s/dev
+exec chroot %(root)s sleep infinity
+"""
+SYSTEMD = OVERLAY + """
+exec systemd-nspawn --quiet --boot --register=no --keep-unit --directory=%(root)s \\
+    --network-namespace-path=/run/netns/%(ns)s --capability=CAP_NET_ADMIN --bind=/dev/net/tun
+"""
 
-    def __init__(self, host, root):
-        self.host, self.lab, self.name = host, host.lab, host.name
-        base = os.path.join(self.lab.dir, "machine-" + self.name)
-        self.root = os.path.join(base, "root")
+
+def _child(pid):
+    with open("/proc/%s/task/%s/children" % (pid, pid)) as f:
+        pids = f.read().split()
+    return pids[0] if pids else None
+
+
+class Machine:
+    """A machine called 'name' on 'host', with a clone of the source in /src. With 'systemd' it boots."""
+
+    def __init__(self, host, root, systemd=False):
+        self.host, self.lab, self.name, self.systemd, self.low = host, host.lab, host.name, systemd, root
+        self.base = os.path.join(self.lab.dir, "machine-" + self.name)
+        self.root = os.path.join(self.base, "root")
         for folder in ("upper", "work", "root"):
-            os.makedirs(os.path.join(base, folder))
-        self._clone(os.path.join(base, "upper", "src"))
-        # The mounts live in the machine's own namespace and vanish with its first process.
-        script = """set -e
-            mount --make-rprivate /
-            mount -t overlay overlay -o lowerdir=%(low)s,upperdir=%(base)s/upper,workdir=%(base)s/work %(root)s
-            mount -t proc proc %(root)s/proc
-            mount -t sysfs sysfs %(root)s/sys
-            mount -t tmpfs tmpfs %(root)s/run
-            mount --rbind /dev %(root)s/dev
-            exec chroot %(root)s sh -c 'echo up; exec sleep infinity'""" % {"low": root, "base": base, "root": self.root}
-        self.init = subprocess.Popen(["ip", "netns", "exec", host.ns, "unshare", "--mount", "--pid", "--uts", "--fork",
-                                      "--kill-child", "sh", "-c", script], stdin=subprocess.DEVNULL,
-                                     stdout=subprocess.PIPE, text=True, preexec_fn=die_with_parent)
-        if self.init.stdout.readline() != "up\n":
-            raise Failure("machine %s does not start" % self.name)
-        children = "/proc/%d/task/%d/children" % (self.init.pid, self.init.pid)
-        with open(children) as f:
-            self.pid = f.read().split()[0]
-        self.run("hostname", self.name)
+            os.makedirs(os.path.join(self.base, folder))
+        self._clone(os.path.join(self.base, "upper", "src"))
+        os.makedirs(os.path.join(self.base, "upper", "etc"))
+        with open(os.path.join(self.base, "upper", "etc", "hostname"), "w") as f:
+            f.write(self.name + "\n")
         self.forwarder = Forwarder(host)
+        self.boot()
         self.lab.cleanups.append(self.close)
+
+    def boot(self):
+        """Starts the machine; its disk is what it was."""
+        names = {"low": self.low, "base": self.base, "root": self.root, "ns": self.host.ns}
+        script = (SYSTEMD if self.systemd else PLAIN) % names
+        unshare = ["unshare", "--mount"] if self.systemd else \
+            ["ip", "netns", "exec", self.host.ns, "unshare", "--mount", "--pid", "--uts", "--fork", "--kill-child"]
+        with open(os.path.join(self.lab.dir, "machine-%s.log" % self.name), "ab") as log:
+            self.init = subprocess.Popen([*unshare, "sh", "-c", script], stdin=subprocess.DEVNULL, stdout=log,
+                                         stderr=log, preexec_fn=die_with_parent)
+        wait_until("machine %s is up" % self.name, 60, self._is_up)
+        if not self.systemd:
+            self.run("hostname", self.name, quiet=True)
+
+    def _is_up(self):
+        if self.init.poll() is not None:
+            raise Failure("machine %s does not start" % self.name)
+        self.pid = _child(self.init.pid)
+        # Not before it has its own processes and mounts: commands must never reach this machine's.
+        if not self.pid or any(os.readlink("/proc/%s/ns/%s" % (self.pid, kind)) == os.readlink("/proc/self/ns/" + kind)
+                               for kind in ("pid", "mnt")):
+            return False
+        if not self.systemd:
+            return os.readlink("/proc/%s/root" % self.pid) == self.root
+        state = self.run("systemctl", "is-system-running", check=False, quiet=True).stdout.strip()
+        return state in ("running", "degraded")
+
+    def power_off(self):
+        """Ends it without warning anybody, as a power cut does."""
+        say("# %s loses power" % self.name)
+        os.kill(int(self.pid), signal.SIGKILL)
+        self.init.wait()
 
     def _clone(self, to):
         top = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
@@ -147,8 +190,8 @@ class Machine:
         """Runs a command in the machine, in /src."""
         if not quiet:
             say("+ [%s] %s" % (self.name, " ".join(argv)))
-        done = subprocess.run(["nsenter", "-t", self.pid, "--mount", "--pid", "--uts", "--net", "chroot",
-                               self.root, "sh", "-c",
+        done = subprocess.run(["nsenter", "-t", self.pid, "--mount", "--pid", "--uts", "--net",
+                               *([] if self.systemd else ["chroot", self.root]), "sh", "-c",
                                'cd /src && exec "$@"', "sh", *argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                               text=True, timeout=timeout,
                               env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -177,4 +220,3 @@ class Machine:
         self.forwarder.close()
         self.init.kill()
         self.init.wait()
-        self.init.stdout.close()
