@@ -95,9 +95,9 @@ MESH_MUST_USE int policyset_filter(const struct policyset *s, size_t node, struc
 /* Do two nodes see each other? A node does not see itself. */
 bool policyset_visible(const struct policyset *s, size_t a, size_t b);
 
-/* May 'viewer' use the subnet route 'route' of some other node, by any rule whose destination
- * overlaps it? Exit routes are usable by all who see the exit node. */
-bool policyset_may_route(const struct policyset *s, size_t viewer, const struct prefix *route);
+/* May 'viewer' use the subnet route 'route' that 'owner' serves, by any rule whose destination overlaps it?
+ * Exit routes are usable by all who see the exit node. */
+bool policyset_may_route(const struct policyset *s, size_t viewer, size_t owner, const struct prefix *route);
 
 /* Attributes of the node from nodeAttrs and randomizeClientPort: sorted names, borrowed from 's'.
  * '*n' gets the count; null when there are none. */
