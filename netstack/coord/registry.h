@@ -230,6 +230,7 @@ struct reg_answer {
 	const struct reg_pending *pending;
 	char why[160];
 	bool created; /* a node that was not there before */
+	bool changed; /* something that peers may see */
 };
 
 /* Decides a registration in the order of coordinator 3 and carries it out: creates, updates, expires
@@ -277,6 +278,8 @@ void registry_poll_end(struct registry *r, struct mono now, struct reg_node *n);
  * something changed that peers may see. */
 bool registry_tick(struct registry *r, struct mono now);
 struct mono registry_deadline(const struct registry *r);
+/* The next node key that stopped being a member's (deleted, expired by hand, rotated away). False: none. */
+bool registry_take_gone(struct registry *r, struct node_key *key);
 /* Changes with every change of any node. */
 uint64_t registry_version(const struct registry *r);
 
