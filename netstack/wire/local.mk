@@ -58,3 +58,6 @@ check_PROGRAMS += \
 	tests/unit/test_apijson \
 	tests/unit/test_stun
 
+
+check_PROGRAMS += \
+	tests/unit/test_disco
