@@ -9,18 +9,19 @@
  *                        pong, best unknown or worse                  6.5 s after the last pong,
  *         ┌──────┐ ───────────────────────────────► ┌─────────┐       or link change
  *         │ DERP │                                  │ TRUSTED │ ───────────────────────► ┌───────────┐
- *         └──────┘ ◄─────┐                          └─────────┘ ◄── pong on this path ── │ UNTRUSTED │
- *             ▲          │ 3 s of duplicates          │    ▲                             └───────────┘
- *             │          │ without an answer   two    │    │ pong on this path               │
- *             │      ┌─────────┐   extra pings lost   │    │                                 │
- *             │      │ SUSPECT │ ◄────────────────────┘    │                                 │
- *             │      └─────────┘ ── 1 s, next rung answers ┴─► next rung is best, TRUSTED    │
- *             └──────────────────── ping unanswered for 5 s (3 s with traffic) ◄─────────────┘
+ *         └──────┘ ◄──┐                             └─────────┘ ◄── pong on this path ── │ UNTRUSTED │
+ *             ▲       │ 3 s without            two    │  ▲  ▲                            └───────────┘
+ *             │       │ an answer   extra pings lost  │  │  └ 1 s, and the next rung        │    │
+ *             │       │                               ▼  │    answers: it is best           │    │
+ *             │       └───────────────────────── ┌─────────┐                               │    │
+ *             │                                  │ SUSPECT │ ◄──────── traffic ────────────┘    │
+ *             │                                  └─────────┘                                    │
+ *             └─────────────────── a ping to it stays unanswered for 5 s ───────────────────────┘
  *
  *   DERP       no UDP path is known: packets go by DERP alone
  *   TRUSTED    packets go by 'best' alone
  *   UNTRUSTED  packets go by 'best' AND by DERP (the reference's rule)
- *   SUSPECT    an active flow got no answer: packets go by 'best' AND by the next rung
+ *   SUSPECT    an active flow doubts it: packets go by 'best' AND by the next rung
  *
  * Stock timers hold for idle peers (path-selection 2..7, 18). For an active flow: silence of
  * max(300 ms, 4 x srtt) asks the path in use; two unanswered Pings make it suspect; the next rung is
@@ -44,9 +45,13 @@
 #include "wire/relaypath.h"
 
 enum {
-	LADDER_RELAYS_MAX = 4,      /* relay paths remembered, the best one kept warm */
+	LADDER_RELAYS_MAX = 4,      /* relay paths remembered and kept warm */
 	LADDER_USER_PINGS_MAX = 8,
 	LADDER_PONGS_MAX = 8,       /* answers waiting for ladder_poll() */
+	LADDER_PONGS_PER_S = 50,    /* answers to this peer, burst LADDER_PONG_BURST */
+	LADDER_PONG_BURST = 100,
+	LADDER_CMM_PER_S = 1,       /* CallMeMaybes taken from this peer, burst LADDER_CMM_BURST */
+	LADDER_CMM_BURST = 3,
 	LADDER_DUP_MS = 3000,       /* longest duplicate sending while a flow is active */
 	/* The data plane may send at most this much twice per second and peer (RELIABILITY 8). */
 	LADDER_DUP_BYTES_PER_S = 10 * 1000 * 1000 / 8,
@@ -110,8 +115,6 @@ struct ladder_relay {
 	uint8_t missed; /* Pings in a row without an answer */
 };
 
-enum ladder_best_kind { LADDER_BEST_NONE, LADDER_BEST_UDP };
-
 /* The best path that is not DERP. */
 struct ladder_best {
 	struct path_addr path;   /* PATH_NONE: none */
@@ -144,15 +147,14 @@ struct ladder {
 	struct mono last_sent;       /* last external send noted */
 	struct mono unanswered_since; /* first send since 'last_rx'; NEVER = none */
 	struct mono last_rx;         /* last authenticated packet or Pong on 'best' */
-	struct mono last_rx_other;   /* ... on any other path */
 	struct mono flow_since;      /* begin of the present activity */
 	int64_t srtt_ns;             /* smoothed round trip of 'best'; 0 = unknown */
-	/* Suspicion. */
+	/* Watching 'best'. */
 	struct mono suspect_since;   /* NEVER = not suspect */
-	struct mono dup_since;       /* begin of duplicate sending in an active flow; NEVER = none */
 	struct mono probe_at;        /* next extra Ping or verdict; NEVER = none */
-	uint8_t probes;              /* extra Pings on best without an answer */
-	struct mono derp_pong;       /* last Pong by DERP */
+	uint8_t probes;              /* Pings on best in a row that wait for an answer */
+	bool is_hinted;              /* the peer was heard elsewhere: one lost Ping is enough */
+	struct mono derp_ping;       /* last Ping by DERP */
 	/* Rounds. */
 	struct mono heartbeat_at;    /* NEVER = not running */
 	struct mono last_round;      /* last full discovery round; ZERO = none yet */
@@ -176,18 +178,18 @@ struct ladder {
 		struct ladder_ping_result result;
 	} user[LADDER_USER_PINGS_MAX];
 	uint8_t n_user;
-	/* Limits per peer. */
-	struct pathself_bucket pong_limit; /* 50/s, burst 100 */
-	struct pathself_bucket cmm_limit;  /* 1/s, burst 3 */
+	/* Limits per peer (RELIABILITY 5). */
+	struct bucket pong_limit;
+	struct bucket cmm_limit;
 };
 
 /* Prepares a ladder without endpoints; call ladder_set_peer() next. 'self' is borrowed. Cannot fail. */
-void ladder_init(struct ladder *l, struct pathself *self);
+void ladder_init(struct ladder *l, struct mono now, struct pathself *self);
 void ladder_wipe(struct ladder *l);
 
 /* The peer's description, at first and after each change of it in the netmap. A changed disco key keeps
  * candidates and best; Pings must renew trust. A changed relay flag of some node is
- * ladder_input_relays(). Returns 0, or -ENOMEM (the old state stays). */
+ * ladder_input_relays(). Returns 0, or -ENOMEM: some endpoints are missing, the rest holds. */
 MESH_MUST_USE int ladder_set_peer(struct ladder *l, struct mono now, const struct ladder_peer *peer);
 
 /* Disco messages of this peer, opened and parsed, with the path they came by. */
@@ -199,8 +201,9 @@ bool ladder_input_pong(struct ladder *l, struct mono now, const struct path_addr
 		       const struct disco_pong *pong);
 void ladder_input_call_me_maybe(struct ladder *l, struct mono now, const struct disco_eps *eps);
 
-/* Activity notes. Needed at most every 100 ms per peer and direction: a WireGuard packet was sent
- * (whatever path), or one was received and authenticated by way of 'from'. */
+/* Activity notes. Needed at most every 100 ms: a WireGuard packet was sent (by whatever path), or one was
+ * received and authenticated by way of 'from' (every 100 ms for each path, so that a packet on
+ * another path than the one in use is noticed). */
 void ladder_input_sent(struct ladder *l, struct mono now);
 void ladder_input_received(struct ladder *l, struct mono now, const struct path_addr *from);
 
@@ -239,6 +242,9 @@ struct ladder_targets ladder_targets(const struct ladder *l, struct mono now);
 unsigned int ladder_handshake_paths(const struct ladder *l, struct mono now,
 				    struct path_addr out[static 2]);
 
+/* Did a flow use this peer within the last seconds? The DERP connection to its region is then kept open. */
+bool ladder_is_active(const struct ladder *l, struct mono now);
+
 /* Relay paths that need no new handshake: the trusted best one and warm ones (for
  * relayclient_input_via()). Returns the count. */
 size_t ladder_known_relays(const struct ladder *l, struct mono now,
@@ -246,17 +252,5 @@ size_t ladder_known_relays(const struct ladder *l, struct mono now,
 
 /* For status and "why not direct": fills up to 'max' candidates, best first, returns how many exist. */
 size_t ladder_candidates(const struct ladder *l, struct mono now, struct prober_view *out, size_t max);
-
-/* Is path 'a' better than 'b'? PATH_NONE is no path. Exactly the reference's rule
- * (path-selection 4, vectors/path-selection.json). */
-struct ladder_metric {
-	struct path_addr path;
-	int64_t latency_ns;
-	uint32_t mtu;
-};
-bool ladder_is_better(const struct ladder_metric *a, const struct ladder_metric *b);
-
-/* Padding of an MTU probe: disco packet size and padding bytes for a wire MTU (disco 8). */
-size_t ladder_mtu_padding(uint32_t wire_mtu, bool is_v6, size_t *packet_size);
 
 #endif

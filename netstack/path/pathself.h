@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/bucket.h"
 #include "base/env.h"
 #include "base/ep.h"
 #include "base/key.h"
@@ -17,16 +18,8 @@ enum {
 	PATHSELF_EPS_MAX = 64,
 	PATHSELF_IFADDRS_MAX = 64,
 	PATHSELF_FRESH_S = 27,       /* own endpoints this old may go into a CallMeMaybe (disco 6) */
-	PATHSELF_PINGS_PER_S = 512,  /* node-wide, all peers (RELIABILITY 5) */
+	PATHSELF_PINGS_PER_S = 512,  /* discovery Pings, all peers (RELIABILITY 5) */
 	PATHSELF_PONGS_PER_S = 2000,
-};
-
-/* Token bucket: 'rate' per second up to 'burst'. */
-struct pathself_bucket {
-	int64_t tokens_ns;   /* credit in nanoseconds of rate; one token = 1 s / rate */
-	struct mono filled;  /* when the credit was last added */
-	uint32_t rate;       /* per second */
-	uint32_t burst;
 };
 
 struct pathself_counters {
@@ -52,12 +45,13 @@ struct pathself {
 	size_t n_ifaddrs;
 	bool has_udp;            /* false: no UDP path is tried at all (always-DERP switch, no socket) */
 	bool has_direct;         /* false: relay and DERP only (never-direct switch) */
-	struct pathself_bucket pings, pongs;
+	struct bucket pings, pongs;
 	struct pathself_counters n;
 };
 
 /* 'env' is borrowed. UDP and direct paths are on. */
-void pathself_init(struct pathself *s, const struct node_key *node, const struct env *env);
+void pathself_init(struct pathself *s, struct mono now, const struct node_key *node,
+		   const struct env *env);
 
 /* A finished gathering of own endpoints, also when nothing changed: renews freshness. Entries over
  * PATHSELF_EPS_MAX are dropped. Then call ladder_input_own_endpoints() for each ladder. */
@@ -68,8 +62,8 @@ void pathself_set_ifaddrs(struct pathself *s, const struct ip *addrs, size_t n);
 
 bool pathself_eps_are_fresh(const struct pathself *s, struct mono now);
 
-void pathself_bucket_init(struct pathself_bucket *b, uint32_t rate, uint32_t burst);
-/* Takes one token; false if there is none. */
-bool pathself_bucket_take(struct pathself_bucket *b, struct mono now);
+/* Takes one token of the node-wide limits; false: not now (counted). */
+bool pathself_may_ping(struct pathself *s, struct mono now);
+bool pathself_may_pong(struct pathself *s, struct mono now);
 
 #endif

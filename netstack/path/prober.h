@@ -24,6 +24,7 @@ enum {
 	PROBER_PING_MAX = 16,     /* learned from received Pings */
 	PROBER_CANDS_MAX = PROBER_NETMAP_MAX + PROBER_CMM_MAX + PROBER_PING_MAX,
 	PROBER_INFLIGHT_MAX = 256, /* Pings waiting for their Pong; more are not sent */
+	PROBER_ROUND_MAX = 64,     /* Pings that one round, or one CallMeMaybe, may cause */
 	PROBER_TIMEOUT_S = 5,
 	PROBER_INTERVAL_S = 5,    /* least time between discovery Pings to one address */
 	PROBER_PING_LIFE_S = 45,  /* candidates learned from Pings are forgotten after this */
@@ -60,13 +61,14 @@ struct prober_cand {
 	bool is_unreachable;        /* the last send failed */
 	bool has_last_tx;
 	struct disco_tx last_tx;    /* of the last Ping received from here */
-	struct mono last_sent;      /* last Ping sent; ZERO = never, or the limit was reset */
-	struct mono first_sent;     /* ever; ZERO = never */
+	struct mono last_sent;      /* last Ping queued; ZERO = never, or the limit was reset */
 	struct mono last_ping;      /* last Ping received */
 	struct mono last_cmm;       /* last CallMeMaybe that named it */
 	struct mono last_pong;      /* ZERO = never */
 	int64_t latency_ns;         /* by the last Pong */
-	uint32_t mtu;               /* largest wire MTU proven */
+	uint32_t mtu;               /* largest wire MTU proven; 0 = none beyond the default */
+	uint32_t n_sent;            /* Pings since the last Pong */
+	uint32_t n_pongs;           /* ever */
 };
 
 struct prober_ping {
@@ -84,6 +86,7 @@ struct prober_view {
 	struct ep ep;
 	enum prober_verdict verdict;
 	uint8_t from;
+	uint32_t n_sent, n_pongs;   /* Pings since the last Pong; Pongs ever */
 	int64_t latency_ns;         /* 0 = never answered */
 	struct mono last_pong;
 };
@@ -94,6 +97,7 @@ struct prober {
 	uint16_t n_cands, cap_cands;
 	struct prober_ping *pings;  /* owned; queued and in flight, oldest first */
 	uint16_t n_pings, cap_pings;
+	struct mono retry_at;       /* node-wide limit reached: try to send again; NEVER = no need */
 };
 
 /* May a hint (netmap, CallMeMaybe) make us send to this address? Refuses unset, port 0, loopback,
@@ -125,14 +129,17 @@ void prober_reset_history(struct prober *p);
 /* Queues one Ping with a fresh id. Returns 0; -ENOBUFS when too many wait; -ENOMEM. */
 MESH_MUST_USE int prober_ping(struct prober *p, struct mono now, const struct path_addr *to,
 			      enum prober_purpose purpose, uint64_t user_id, size_t size);
-/* Queues a Ping to each candidate not pinged in the last 5 s; 'is_user' ignores that limit. Returns how
- * many were queued. */
-size_t prober_ping_all(struct prober *p, struct mono now, bool is_user, uint64_t user_id);
+/* Queues a Ping to each candidate not pinged in the last 5 s; a user's Pings ignore that limit. Returns how
+ * many were queued, at most PROBER_ROUND_MAX. */
+size_t prober_ping_all(struct prober *p, struct mono now, bool is_user, uint64_t user_id, size_t size);
 /* Takes the next queued Ping for sending and stamps it; null: none is waiting. Borrowed until the next
  * call. */
 const struct prober_ping *prober_next(struct prober *p, struct mono now);
 /* Removes the Ping with this id and copies it to '*ping'; false if it is not ours. */
 bool prober_take(struct prober *p, const struct disco_tx *tx, struct prober_ping *ping);
+/* Records a Pong to 'ping', sent to a direct candidate 'latency_ns' ago. Null if that is no candidate any
+ * more: the Pong then proves nothing (path-selection 5). */
+struct prober_cand *prober_note_pong(struct prober *p, struct mono now, const struct prober_ping *ping);
 /* Removes one Ping that has waited 5 s; false: none. */
 bool prober_expire(struct prober *p, struct mono now, struct prober_ping *ping);
 struct mono prober_deadline(const struct prober *p);

@@ -9,7 +9,7 @@ libnetstack_a_SOURCES += \
 
 # The client side of the peer relay.
 libnetstack_a_SOURCES += \
-	netstack/relay/relayclient.h
+	netstack/relay/relayclient.c netstack/relay/relayclient.h
 
 check_PROGRAMS += \
 	tests/unit/test_relayserver

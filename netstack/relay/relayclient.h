@@ -33,6 +33,8 @@ enum {
 	RELAYCLIENT_ALLOC_S = 10,
 	RELAYCLIENT_BIND_S = 30,
 	RELAYCLIENT_PINGS_MAX = 10,    /* Pings in one handshake (disco 7) */
+	RELAYCLIENT_ADDRS_MAX = 32,    /* addresses of one server that are tried */
+	RELAYCLIENT_KNOWN_MAX = 4,     /* relay paths in use that are remembered per peer */
 };
 
 /* A node that may be asked for an endpoint: it holds relay-target on us (peer-relay 3). */

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+/* Inside of the ladder: shared by ladder.c (inputs, rounds, outputs) and ladderwatch.c (which path is
+ * best, and what happens when an active flow gets no answer). Nobody else includes it. */
+#ifndef NETSTACK_PATH_LADDERINT_H
+#define NETSTACK_PATH_LADDERINT_H
+
+#include "path/ladder.h"
+#include "path/metric.h"
+
+enum {
+	HEARTBEAT_MS = 3000,       /* path-selection 2 */
+	TRUST_MS = 6500,
+	SESSION_S = 45,            /* heartbeats end this long after the last send */
+	UPGRADE_S = 60,            /* a round although all is well; also relay upgrades */
+	GOOD_ENOUGH_NS = 5000000,  /* no rounds below this latency */
+	RELAY_INTERVAL_S = 30,
+	RELAY_ACTIVE_S = 5,        /* an active flow is on DERP (path-selection 18) */
+	ACTIVE_S = 10,             /* a flow counts as active this long after its last packet */
+	ACTIVE_HEARTBEAT_MS = 2000, /* F26 (one direction blocked) must be noticed within 3 s */
+	WARM_AFTER_MS = 2000,      /* a flow this old is worth a warm relay path */
+	WARM_MS = 12000,           /* a relay path that answered within this is warm */
+	SILENCE_MS = 300,          /* RELIABILITY 8 */
+	SILENCE_RTTS = 4,
+	HINT_QUIET_MS = 250,       /* notes are 100 ms apart: less says nothing */
+	HINT_PONG_MS = 500,
+	LEAVE_MS = 1000,           /* suspect this long: take a rung that answers */
+	CMM_DELAY_MS = 5,          /* behind the Pings, so that our NAT is open (trap 9) */
+	WG_CHOICE_MS = 1000,       /* WireGuard-only peers (path-selection 14) */
+	WG_RECEIVED_MS = 5000,
+};
+
+static inline bool ladder_has_best(const struct ladder *l)
+{
+	return l->best.path.kind != PATH_NONE;
+}
+
+static inline bool ladder_is_suspect(const struct ladder *l)
+{
+	return !mono_is_never(l->suspect_since);
+}
+
+/* Within the stock trust window, whatever the extra Pings say. */
+static inline bool ladder_in_trust(const struct ladder *l, struct mono now)
+{
+	return ladder_has_best(l) && mono_before(now, l->best.trusted_until);
+}
+
+static inline bool ladder_is_trusted(const struct ladder *l, struct mono now)
+{
+	return ladder_in_trust(l, now) && !ladder_is_suspect(l);
+}
+
+static inline bool ladder_is_trusted_direct(const struct ladder *l, struct mono now)
+{
+	return ladder_is_trusted(l, now) && l->best.path.kind == PATH_DIRECT;
+}
+
+/* Did something leave within the last 'ms'? */
+static inline bool ladder_sent_within(const struct ladder *l, struct mono now, int64_t ms)
+{
+	return !mono_is_zero(l->last_sent) && mono_before(now, mono_add_ms(l->last_sent, ms));
+}
+
+struct path_addr ladder_derp(const struct ladder *l);
+
+/* ladder.c */
+void ladder_round(struct ladder *l, struct mono now, bool with_cmm);
+void ladder_maybe_relays(struct ladder *l, struct mono now);
+void ladder_reset_limits(struct ladder *l);
+
+/* ladderwatch.c */
+/* A Pong, or an offer, proved a path. */
+void ladder_proved(struct ladder *l, struct mono now, const struct ladder_best *path);
+void ladder_set_best(struct ladder *l, struct mono now, const struct ladder_best *path);
+/* best is gone: the next rung that answered lately takes over, else DERP alone. */
+void ladder_drop_best(struct ladder *l, struct mono now, const char *why);
+struct ladder_relay *ladder_find_relay(struct ladder *l, const struct path_addr *path);
+void ladder_del_relay(struct ladder *l, size_t i);
+/* Where the second copy goes while best is suspect; PATH_NONE if there is nowhere else. */
+struct path_addr ladder_next_rung(const struct ladder *l, struct mono now);
+/* Pings best; counts as unanswered until its Pong. */
+void ladder_probe(struct ladder *l, struct mono now, enum prober_purpose purpose);
+void ladder_suspect(struct ladder *l, struct mono now, const char *why);
+/* Sets the time of the next look at best. */
+void ladder_watch_arm(struct ladder *l, struct mono now);
+void ladder_watch_tick(struct ladder *l, struct mono now);
+/* Authenticated data came by another path than best. */
+void ladder_watch_hint(struct ladder *l, struct mono now);
+/* Pings the relay paths other than best, and forgets those that are dead. */
+void ladder_keep_warm(struct ladder *l, struct mono now);
+bool ladder_has_warm_relay(const struct ladder *l, struct mono now);
+
+#endif

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/* What the ladders of one node share. */
+#include "path/pathself.h"
+
+#include <string.h>
+
+enum { PINGS_BURST = PATHSELF_PINGS_PER_S / 2, PONGS_BURST = PATHSELF_PONGS_PER_S / 4 };
+
+void pathself_init(struct pathself *s, struct mono now, const struct node_key *node,
+		   const struct env *env)
+{
+	*s = (struct pathself){ .env = env, .node = *node, .has_udp = true, .has_direct = true };
+	bucket_fill(&s->pings, now, PATHSELF_PINGS_PER_S, PINGS_BURST);
+	bucket_fill(&s->pongs, now, PATHSELF_PONGS_PER_S, PONGS_BURST);
+}
+
+void pathself_set_endpoints(struct pathself *s, struct mono now, const struct ep *eps, size_t n)
+{
+	if (n > PATHSELF_EPS_MAX)
+		n = PATHSELF_EPS_MAX;
+	if (n)
+		memcpy(s->eps, eps, n * sizeof(*eps));
+	s->n_eps = n;
+	s->eps_at = now;
+}
+
+void pathself_set_ifaddrs(struct pathself *s, const struct ip *addrs, size_t n)
+{
+	if (n > PATHSELF_IFADDRS_MAX)
+		n = PATHSELF_IFADDRS_MAX;
+	if (n)
+		memcpy(s->ifaddrs, addrs, n * sizeof(*addrs));
+	s->n_ifaddrs = n;
+}
+
+bool pathself_eps_are_fresh(const struct pathself *s, struct mono now)
+{
+	return !mono_is_zero(s->eps_at) && mono_before(now, mono_add_s(s->eps_at, PATHSELF_FRESH_S));
+}
+
+bool pathself_may_ping(struct pathself *s, struct mono now)
+{
+	if (bucket_take(&s->pings, now, PATHSELF_PINGS_PER_S, PINGS_BURST, 1))
+		return true;
+	s->n.drop_ping_limit++;
+	return false;
+}
+
+bool pathself_may_pong(struct pathself *s, struct mono now)
+{
+	if (bucket_take(&s->pongs, now, PATHSELF_PONGS_PER_S, PONGS_BURST, 1))
+		return true;
+	s->n.drop_pong_limit++;
+	return false;
+}
