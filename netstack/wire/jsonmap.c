@@ -331,7 +331,7 @@ static void map_key_text(char text[static KEY_TEXT_MAX], const struct jsonmap_fi
 	case JM_LIST:
 	case JM_MAP:
 	case JM_OPT_U16:
-		assert(!"a map is keyed by a number, a node key or a text");
+		assert(false && "a map is keyed by a number, a node key or a text");
 		break;
 	}
 }
