@@ -91,7 +91,6 @@ struct derpclient {
 	size_t turn;                    /* link where poll goes on, so that none starves */
 	struct map routes;              /* node key -> link: where a peer was last heard; bounded */
 	struct derpclient_counters n;
-	struct derpclient_out out;
 };
 
 enum { DERPCLIENT_ROUTES_MAX = 16384, DERPCLIENT_LINKS_MAX = 256 };

@@ -24,6 +24,7 @@
 #include "base/compiler.h"
 #include "base/env.h"
 #include "base/ep.h"
+#include "base/heap.h"
 #include "base/key.h"
 #include "base/map.h"
 #include "base/mono.h"
@@ -99,11 +100,10 @@ struct derpserver {
 	struct node_key pub;
 	struct map conns;            /* conn number -> struct derpserver_conn */
 	struct map clients;          /* node key -> struct derpserver_client: keys with connections */
-	struct map admitted;         /* node key -> itself */
-	struct map sources;          /* address of unfinished logins -> count */
-	struct derpserver_conn *first, *last; /* all connections, in order of opening */
-	struct derpserver_conn *due;          /* those with something to report, see poll */
-	struct derpserver_conn *due_last;
+	struct map admitted;         /* node key -> any non-null pointer */
+	struct map sources;          /* address of unfinished logins -> how many */
+	struct heap deadlines;       /* of the connections */
+	struct derpserver_conn *due, *due_last; /* connections with something to report, see poll */
 	uint64_t activity;           /* counts frames: which connection of a key sent last */
 	uint32_t n_logins;
 	struct derpserver_counters n;
@@ -117,7 +117,7 @@ MESH_MUST_USE int derpserver_admit(struct derpserver *s, const struct node_key *
 /* Takes the key back and closes its connections (drain poll). */
 void derpserver_remove(struct derpserver *s, struct mono now, const struct node_key *key);
 
-/* What to do with an HTTP request. For DERPSERVER_ANSWER fills 'text' (at most 'size' with the final NUL).
+/* What to do with an HTTP request. For DERPSERVER_ANSWER fills 'text' (512 bytes are enough, final NUL included).
  * Spec: derp 3.3, 8. */
 enum derpserver_verdict derpserver_http(const struct derpserver_http *req, char *text, size_t size);
 

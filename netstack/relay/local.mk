@@ -1,7 +1,8 @@
 # Sources and unit tests of netstack/relay.
 libnetstack_a_SOURCES += \
-	netstack/relay/derpclient.h \
-	netstack/relay/derpserver.h \
+	netstack/relay/derpclient.c netstack/relay/derpclient.h \
+	netstack/relay/derplink.c netstack/relay/derplink.h \
+	netstack/relay/derpserver.c netstack/relay/derpserver.h \
 	netstack/relay/frameq.c netstack/relay/frameq.h \
 	netstack/relay/relaybind.c netstack/relay/relaybind.h \
 	netstack/relay/relayserver.c netstack/relay/relayserver.h \
@@ -13,3 +14,5 @@ libnetstack_a_SOURCES += \
 
 check_PROGRAMS += \
 	tests/unit/test_relayserver
+check_PROGRAMS += \
+	tests/unit/test_derp

@@ -102,25 +102,35 @@ static int box_open(struct rd *r, const uint8_t *pub, const uint8_t *priv, char 
 	return (int)(size - DERP_TAG_SIZE);
 }
 
-/* Member names are matched in any case, as the upstream server does; the last of two wins there, the first
- * here. */
-static double number_of(const cJSON *obj, const char *name)
-{
-	const cJSON *item = cJSON_GetObjectItem(obj, name);
-
-	return cJSON_IsNumber(item) && item->valuedouble > 0 ? item->valuedouble : 0;
-}
-
+/* Member names are matched in any case, as upstream does (derp 4.3). What is no number counts as absent. */
 static uint64_t u64_of(const cJSON *obj, const char *name)
 {
-	double v = number_of(obj, name);
+	int64_t v = 0;
 
-	return v >= 9e15 ? UINT64_C(9000000000000000) : (uint64_t)v;
+	return json_value_i64(cJSON_GetObjectItem(obj, name), &v) && v > 0 ? (uint64_t)v : 0;
 }
 
 static bool bool_of(const cJSON *obj, const char *name)
 {
 	return cJSON_IsTrue(cJSON_GetObjectItem(obj, name));
+}
+
+/* A mesh key is ignored (we are no mesh server), but as upstream does, one that is none is refused. */
+static bool mesh_key_ok(const cJSON *obj)
+{
+	const cJSON *item = cJSON_GetObjectItem(obj, "meshKey");
+	uint8_t key[KEY_SIZE];
+	size_t size;
+	bool ok;
+
+	if (!item)
+		return true;
+	if (!cJSON_IsString(item))
+		return false;
+	ok = sodium_hex2bin(key, sizeof(key), item->valuestring, strlen(item->valuestring), NULL, &size, NULL) == 0 &&
+	     size == sizeof(key);
+	sodium_memzero(key, sizeof(key));
+	return ok;
 }
 
 int derp_client_info_open(struct derp_client_info *info, struct node_key *client, const uint8_t *p, size_t size,
@@ -139,7 +149,7 @@ int derp_client_info_open(struct derp_client_info *info, struct node_key *client
 	if (len < 0)
 		return -EBADMSG;
 	obj = json_parse(plain, (size_t)len, 0, NULL);
-	if (!cJSON_IsObject(obj)) {
+	if (!cJSON_IsObject(obj) || !mesh_key_ok(obj)) {
 		cJSON_Delete(obj);
 		return -EBADMSG;
 	}

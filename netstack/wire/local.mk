@@ -33,7 +33,7 @@ libnetstack_a_SOURCES += \
 	netstack/wire/whois.h
 
 libnetstack_a_SOURCES += \
-	netstack/wire/derp.h \
+	netstack/wire/derp.c netstack/wire/derp.h \
 	netstack/wire/streamaddr.h \
 	netstack/wire/stun.c netstack/wire/stun.h
 
