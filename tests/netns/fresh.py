@@ -38,6 +38,13 @@ def refusals(one):
     one.refuses("unknown argument", QUICKSTART, "--no-such-flag")
 
 
+def private(machine):
+    """Only a private address and nobody to ask: the choices, and no guess."""
+    machine.run("sh", "-c", "apt-get update -qq && apt-get install -y -q --no-install-recommends iproute2")
+    said = machine.refuses("has only the private address %s" % machine.host.addr, QUICKSTART)
+    expect("--lan" in said and "--url http://PUBLIC:443" in said, "it says how to choose")
+
+
 def first(one):
     done = one.run(QUICKSTART)
     say(done.stdout)
@@ -116,6 +123,7 @@ def main():
         root = make_root(lab)
         one = Machine(lab.public("one"), root)
         refusals(one)
+        private(Machine(lab.host("home", lab.nat("router", "carrier")), root))
         join = first(one)
         two = Machine(lab.public("two"), root, systemd=True)
         second(one, join, two)
