@@ -12,8 +12,3 @@ endif
 check_PROGRAMS += \
 	tests/fuzz/fuzz_http1 \
 	tests/fuzz/fuzz_json
-
-check_PROGRAMS += \
-	tests/fuzz/fuzz_classify \
-	tests/fuzz/fuzz_disco \
-	tests/fuzz/fuzz_tsmp
