@@ -11,7 +11,7 @@
 #include "engine_int.h"
 #include "wire/tsmp.h"
 
-static int init_machines(struct engine *e, const struct engine_cfg *cfg)
+static int init_machines(struct engine *e, struct mono now, const struct engine_cfg *cfg)
 {
 	int err;
 
@@ -21,7 +21,7 @@ static int init_machines(struct engine *e, const struct engine_cfg *cfg)
 	map_init(&e->by_id, sizeof(int64_t), MAP_PEERS_MAX, e->env);
 	map_init(&e->by_key, KEY_SIZE, MAP_PEERS_MAX, e->env);
 	map_init(&e->by_disco, KEY_SIZE, MAP_PEERS_MAX, e->env);
-	pathself_init(&e->self, &e->node_key, e->env);
+	pathself_init(&e->self, now, &e->node_key, e->env);
 	relayclient_init(&e->relayc, &e->node_key, &e->disco_priv, e->env);
 	e->expiry_at = MONO_NEVER;
 	err = derpclient_init(&e->derp, e->env);
@@ -36,7 +36,7 @@ static int init_machines(struct engine *e, const struct engine_cfg *cfg)
 	return em_new_client(e, cfg);
 }
 
-struct engine *engine_new(const struct engine_cfg *cfg)
+struct engine *engine_new(const struct engine_cfg *cfg, struct mono now)
 {
 	struct engine *e = calloc(1, sizeof(*e));
 
@@ -50,7 +50,7 @@ struct engine *engine_new(const struct engine_cfg *cfg)
 	e->os_version = strdup(cfg->os_version ? cfg->os_version : "");
 	e->log_id = strdup(cfg->log_id ? cfg->log_id : "");
 	if (!e->hostname || !e->os_version || !e->log_id || prefs_copy(&e->prefs, cfg->prefs) < 0 ||
-	    init_machines(e, cfg) < 0) {
+	    init_machines(e, now, cfg) < 0) {
 		engine_free(e);
 		return NULL;
 	}

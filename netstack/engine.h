@@ -153,7 +153,7 @@ struct engine_out {
 };
 
 /* Returns null when out of memory. Nothing happens before engine_start(). */
-struct engine *engine_new(const struct engine_cfg *cfg);
+struct engine *engine_new(const struct engine_cfg *cfg, struct mono now);
 void engine_free(struct engine *e);
 
 /* Begins: uses the cached map, connects to the control server if the preferences want that. 'auth_key' may be

@@ -207,7 +207,7 @@ int ep_add(struct engine *e, struct mono now, const struct map_node *node)
 		free(p);
 		return err;
 	}
-	ladder_init(&p->ladder, &e->self);
+	ladder_init(&p->ladder, now, &e->self);
 	err = map_put(&e->by_id, &p->node_id, p);
 	if (!err)
 		err = map_put(&e->by_key, &p->key, p);
@@ -336,18 +336,33 @@ static void publish_path(struct engine *e, struct mono now, struct epeer *p, con
 		o->targets[o->n_targets++] = t->second;
 }
 
-static void ping_result(struct engine *e, struct epeer *p, const struct ladder_ping_result *r)
+/* An answer in line, with who was pinged. */
+static struct pingresult *push_ping(struct engine *e, const struct epeer *p, uint64_t id)
 {
 	struct engine_out *o = eq_push(e, ENGINE_PING_RESULT, NULL, 0);
+	char text[IP_TEXT_MAX];
 	struct pingresult *res;
-	char text[PATH_TEXT_MAX];
+	bool bad = false;
 
 	if (!o)
-		return;
+		return NULL;
 	res = &CONTAINER_OF(o, struct engine_item, out)->ping;
 	o->ping = res;
-	o->ping_id = r->id;
+	o->ping_id = id;
 	o->peer = p->id;
+	res->node_name = es_base_name(p->node, &bad);
+	if (p->node->n_addrs)
+		res->node_ip = strdup(ip_write(text, &p->node->addrs[0].ip));
+	return res;
+}
+
+static void ping_result(struct engine *e, struct epeer *p, const struct ladder_ping_result *r)
+{
+	struct pingresult *res = push_ping(e, p, r->id);
+	char text[PATH_TEXT_MAX];
+
+	if (!res)
+		return;
 	if (!r->is_answered) {
 		res->err = strdup("no reply");
 		return;
@@ -360,6 +375,8 @@ static void ping_result(struct engine *e, struct epeer *p, const struct ladder_p
 		res->peer_relay = strdup(text);
 	else
 		res->derp_region_id = r->path.region;
+	if (r->path.kind == PATH_DERP)
+		res->derp_region_code = strdup(es_region_code(e, r->path.region));
 }
 
 static void ladder_output(struct engine *e, struct mono now, struct epeer *p, struct ladder_out *o)
@@ -630,19 +647,14 @@ static void tsmp_pong(struct engine *e, struct mono now, const struct tsmp_msg *
 {
 	for (size_t i = 0; i < ENGINE_PINGS_MAX; i++) {
 		struct engine_ping *g = &e->pings[i];
-		struct engine_out *o;
 		struct pingresult *r;
 
 		if (!g->id || g->node_id != p->node_id || memcmp(g->tsmp, m->id, sizeof(g->tsmp)) != 0)
 			continue;
-		o = eq_push(e, ENGINE_PING_RESULT, NULL, 0);
-		if (o) {
-			r = &CONTAINER_OF(o, struct engine_item, out)->ping;
+		r = push_ping(e, p, g->id);
+		if (r) {
 			r->latency_s = (double)mono_since_ns(now, g->at) / 1e9;
 			r->peerapi_port = m->peerapi_port;
-			o->ping = r;
-			o->ping_id = g->id;
-			o->peer = p->id;
 		}
 		g->id = 0;
 	}

@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: MIT */
+/* The local API over the engine: what handlers ask for, and the answers that come later. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "control/netmap.h"
+#include "daemon/meshd.h"
+#include "daemon/nft.h"
+#include "relay/relayserver.h"
+
+/* ---- reading ---- */
+
+static int backend_status(void *ctx, bool peers, struct status *s)
+{
+	struct meshd *m = ctx;
+	int err = engine_status(m->engine, loop_now(m->loop), peers, s);
+
+	if (err)
+		return err;
+	free(s->meshd.tun_name);
+	s->meshd.tun_name = strdup(dp_ifname(m->dp));
+	if (m->host_error[0] || store_health(m->store)) {
+		const char *text = m->host_error[0] ? m->host_error : store_health(m->store);
+		char **list = realloc(s->health, (s->n_health + 1) * sizeof(char *));
+
+		if (!list)
+			return -ENOMEM;
+		s->health = list;
+		list[s->n_health++] = strdup(text);
+	}
+	return 0;
+}
+
+static const struct prefs *backend_prefs(void *ctx)
+{
+	struct meshd *m = ctx;
+	const struct netmap *map = engine_netmap(m->engine);
+	const struct user_profile *u = map ? netmap_user(map, netmap_self(map)->user) : NULL;
+
+	prefs_wipe(&m->prefs_view);
+	m->prefs_view = (struct prefs){ 0 };
+	if (prefs_copy(&m->prefs_view, engine_prefs(m->engine)) < 0)
+		return engine_prefs(m->engine);
+	if (map) {
+		m->prefs_view.login.node_id = strdup(netmap_self(map)->stable_id);
+		m->prefs_view.login.user_id = netmap_self(map)->user;
+	}
+	if (u) {
+		m->prefs_view.login.login_name = strdup(u->login_name);
+		m->prefs_view.login.display_name = strdup(u->display_name);
+	}
+	return &m->prefs_view;
+}
+
+static uint64_t backend_locked(void *ctx, char err[static API_ERR_MAX])
+{
+	struct meshd *m = ctx;
+	uint64_t locked = m->conf->locked_all ? UINT64_MAX : m->conf->locked;
+
+	if (err && locked)
+		conf_locked_text(m->conf, locked, err);
+	return locked;
+}
+
+static const struct derp_map *backend_derp_map(void *ctx)
+{
+	const struct meshd *m = ctx;
+	const struct netmap *map = engine_netmap(m->engine);
+
+	return map ? netmap_derp(map) : NULL;
+}
+
+static int backend_whois(void *ctx, const struct ip *ip, const struct node_key *key, struct api_whois *who)
+{
+	return whois_find(ctx, ip, key, who);
+}
+
+static int backend_relay(void *ctx, struct relayinfo *r)
+{
+	struct meshd *m = ctx;
+	char hint[NFT_HINT_MAX];
+	int err;
+
+	relaystat_collect(m);
+	err = engine_relayinfo(m->engine, loop_now(m->loop), r);
+	if (err || !r->bound_port)
+		return err;
+	nft_hint(hint, nft_detect(), r->bound_port);
+	r->firewall_hint = *hint ? strdup(hint) : NULL;
+	return 0;
+}
+
+static int backend_path(void *ctx, const struct ip *ip, struct pathinfo *p)
+{
+	struct meshd *m = ctx;
+
+	return engine_pathinfo(m->engine, loop_now(m->loop), ip, p);
+}
+
+static int backend_net_map(void *ctx, struct bytes *out)
+{
+	struct meshd *m = ctx;
+	const struct netmap *map = engine_netmap(m->engine);
+	struct json_w w = { 0 };
+	size_t size;
+	char *text;
+	int err;
+
+	if (!map)
+		return -ENOENT;
+	netmap_write(&w, map);
+	text = json_w_take(&w, &size);
+	err = text ? bytes_append(out, text, size) : -ENOMEM;
+	free(text);
+	return err;
+}
+
+/* ---- changing ---- */
+
+/* The relay's port is tried before anything is stored: a port in use fails the edit. */
+static int try_relay(struct meshd *m, const struct prefs *next, char err[static API_ERR_MAX])
+{
+	const uint16_t port = next->relay_port ? next->relay_port : next->bound_relay_port;
+	char why[DP_ERR_MAX];
+	const char *reason;
+	int rc;
+
+	if (!next->has_relay_port || !next->want_running || engine_relay_disabled(m->engine))
+		return 0;
+	if (port && dp_relay_port(m->dp, IP_V4) == port)
+		return 0;
+	rc = dp_relay_open(m->dp, port, why);
+	if (!rc)
+		return 0;
+	reason = strrchr(why, ':');
+	(void)snprintf(err, API_ERR_MAX, "failed to start relay server on UDP port %u: %s", port,
+		       reason ? reason + 2 : why);
+	return rc;
+}
+
+static int change_prefs(struct meshd *m, const struct prefs *next, uint64_t changed, char err[static API_ERR_MAX])
+{
+	struct mono now = loop_now(m->loop);
+	int rc = 0;
+
+	if (changed & (PREF_BIT(PREF_RELAY_PORT) | PREF_BIT(PREF_WANT_RUNNING)))
+		rc = try_relay(m, next, err);
+	if (!rc)
+		rc = engine_set_prefs(m->engine, now, next, changed, err);
+	if (rc)
+		return rc;
+	meshd_turn(m, now); /* what the change means is done before it is answered */
+	rc = store_put_prefs(m->store, engine_prefs(m->engine));
+	if (rc)
+		(void)snprintf(err, API_ERR_MAX, "in force, but not stored: %s", strerror(-rc));
+	backend_state(m);
+	return rc;
+}
+
+static void backend_set_prefs(void *ctx, struct api_token token, const struct prefs *next, uint64_t changed)
+{
+	struct meshd *m = ctx;
+	char err[API_ERR_MAX];
+	int rc = change_prefs(m, next, changed, err);
+
+	api_reply_prefs(m->api, token, rc ? err : NULL);
+}
+
+/* Without a server the local coordinator is the one, when it is on. */
+static void default_server(struct meshd *m, struct prefs *p)
+{
+	if ((p->control_url && *p->control_url) || !m->coord || !coordrole_is_on(m->coord))
+		return;
+	free(p->control_url);
+	p->control_url = strdup(coordrole_url(m->coord));
+}
+
+static void backend_start(void *ctx, struct api_token token, const struct api_start *start)
+{
+	struct meshd *m = ctx;
+	struct prefs next = { 0 };
+	char err[API_ERR_MAX];
+	int rc = prefs_copy(&next, start->prefs ? start->prefs : engine_prefs(m->engine));
+
+	if (rc) {
+		api_reply_error(m->api, token, 500, "out of memory", false);
+		return;
+	}
+	next.logged_out = false;
+	default_server(m, &next);
+	rc = change_prefs(m, &next, prefs_diff(engine_prefs(m->engine), &next), err);
+	if (!rc && next.want_running)
+		rc = engine_login(m->engine, loop_now(m->loop), start->auth_key, false, err);
+	prefs_wipe(&next);
+	if (rc)
+		api_reply_text(m->api, token, 500, err);
+	else
+		api_reply_done(m->api, token);
+}
+
+static void backend_login_interactive(void *ctx, struct api_token token)
+{
+	struct meshd *m = ctx;
+	const struct engine_state st = engine_state(m->engine);
+	struct prefs next = { 0 };
+	char err[API_ERR_MAX] = "out of memory";
+	int rc = prefs_copy(&next, engine_prefs(m->engine));
+
+	if (!rc) {
+		next.logged_out = false;
+		next.want_running = true;
+		default_server(m, &next);
+		rc = change_prefs(m, &next, prefs_diff(engine_prefs(m->engine), &next), err);
+	}
+	prefs_wipe(&next);
+	/* A login that waits for its visitor keeps its URL. */
+	if (!rc && !*st.auth_url)
+		rc = engine_login(m->engine, loop_now(m->loop), NULL, st.state >= STATE_STOPPED, err);
+	if (rc)
+		api_reply_text(m->api, token, 500, err);
+	else
+		api_reply_done(m->api, token);
+}
+
+static void backend_logout(void *ctx, struct api_token token)
+{
+	struct meshd *m = ctx;
+
+	if (key_is_zero(engine_node_key(m->engine).b)) {
+		api_reply_done(m->api, token);
+		return;
+	}
+	m->logout = token;
+	engine_logout(m->engine, loop_now(m->loop));
+}
+
+void backend_logged_out(struct meshd *m)
+{
+	struct prefs next = { 0 };
+	char err[API_ERR_MAX];
+
+	if (store_forget_login(m->store) < 0)
+		log_warn(&m->log, "store: login: not removed");
+	if (prefs_copy(&next, engine_prefs(m->engine)) == 0) {
+		next.logged_out = true;
+		next.want_running = false;
+		if (engine_set_prefs(m->engine, loop_now(m->loop), &next,
+				     prefs_diff(engine_prefs(m->engine), &next), err) == 0 &&
+		    store_put_prefs(m->store, engine_prefs(m->engine)) < 0)
+			log_warn(&m->log, "store: preferences: not written");
+	}
+	prefs_wipe(&next);
+	if (m->logout.id)
+		api_reply_done(m->api, m->logout);
+	m->logout.id = 0;
+	backend_state(m);
+}
+
+/* ---- pings ---- */
+
+static void reply_ping_error(struct meshd *m, struct api_token token, const struct ip *ip, const char *err,
+			     bool is_local)
+{
+	char text[IP_TEXT_MAX];
+	struct pingresult r = { .ip = ip_write(text, ip),
+				.err = (char *)(uintptr_t)err,
+				.is_local_ip = is_local };
+
+	api_reply_ping(m->api, token, &r);
+}
+
+static bool is_own_ip(const struct meshd *m, const struct ip *ip)
+{
+	const struct netmap *map = engine_netmap(m->engine);
+	const struct map_node *self = map ? netmap_self(map) : NULL;
+
+	for (size_t i = 0; self && i < self->n_addrs; i++)
+		if (ip_eq(&self->addrs[i].ip, ip))
+			return true;
+	return false;
+}
+
+static void backend_ping(void *ctx, struct api_token token, const struct api_ping *ping)
+{
+	struct meshd *m = ctx;
+	char err[ENGINE_ERR_MAX], text[IP_TEXT_MAX];
+	size_t i = 0;
+
+	if (is_own_ip(m, &ping->ip)) {
+		(void)snprintf(err, sizeof(err), "%s is local Tailscale IP", ip_write(text, &ping->ip));
+		reply_ping_error(m, token, &ping->ip, err, true);
+		return;
+	}
+	while (i < MESHD_PINGS_MAX && m->pings[i].token.id)
+		i++;
+	if (i == MESHD_PINGS_MAX) {
+		reply_ping_error(m, token, &ping->ip, "too many pings at once", false);
+		return;
+	}
+	m->pings[i] = (struct meshd_ping){ .token = token, .ip = ping->ip };
+	if (engine_ping(m->engine, loop_now(m->loop), token.id, &ping->ip, ping->type, ping->size, err) < 0) {
+		m->pings[i].token.id = 0;
+		reply_ping_error(m, token, &ping->ip, err, false);
+	}
+}
+
+void backend_ping_result(struct meshd *m, const struct engine_out *o)
+{
+	for (size_t i = 0; i < MESHD_PINGS_MAX; i++) {
+		char text[IP_TEXT_MAX];
+		struct pingresult r;
+
+		if (m->pings[i].token.id != o->ping_id)
+			continue;
+		r = *o->ping;
+		r.ip = ip_write(text, &m->pings[i].ip);
+		api_reply_ping(m->api, m->pings[i].token, &r);
+		m->pings[i].token.id = 0;
+		return;
+	}
+}
+
+/* ---- netcheck, debug ---- */
+
+static void backend_netcheck(void *ctx, struct api_token token)
+{
+	struct meshd *m = ctx;
+
+	if (m->n_netchecks == MESHD_WAITERS_MAX) {
+		api_reply_netcheck(m->api, token, NULL, "too many network checks at once");
+		return;
+	}
+	m->netchecks[m->n_netchecks++] = token;
+	engine_netcheck(m->engine, loop_now(m->loop));
+}
+
+void backend_netcheck_done(struct meshd *m)
+{
+	struct netreport r;
+	int err = engine_netreport(m->engine, &r);
+
+	for (size_t i = 0; i < m->n_netchecks; i++)
+		api_reply_netcheck(m->api, m->netchecks[i], err ? NULL : &r, err ? "out of memory" : NULL);
+	m->n_netchecks = 0;
+	if (!err)
+		netreport_wipe(&r);
+}
+
+static int backend_debug(void *ctx, enum api_debug action)
+{
+	struct meshd *m = ctx;
+	struct mono now = loop_now(m->loop);
+
+	switch (action) {
+	case API_DEBUG_RESTUN:
+	case API_DEBUG_PICK_NEW_DERP:
+		engine_restun(m->engine, now, false);
+		return 0;
+	case API_DEBUG_REBIND:
+	case API_DEBUG_BREAK_DERP_CONNS:
+	case API_DEBUG_BREAK_TCP_CONNS:
+		dp_rebind(m->dp);
+		engine_restun(m->engine, now, true);
+		return 0;
+	case API_DEBUG_CLEAR_NETMAP_CACHE:
+		return store_del_map(m->store);
+	case API_DEBUG_ROTATE_DISCO_KEY:
+	case API_DEBUG_FORCE_NETMAP_UPDATE:
+		return -ENOSYS;
+	}
+	return -ENOSYS;
+}
+
+static void backend_shutdown(void *ctx)
+{
+	struct meshd *m = ctx;
+
+	loop_stop(m->loop);
+}
+
+/* ---- news ---- */
+
+void backend_state(struct meshd *m)
+{
+	const struct engine_state st = engine_state(m->engine);
+	const struct notify n = { .version = API_VERSION_SHORT,
+				  .has_state = true,
+				  .state = st.state,
+				  .prefs = backend_prefs(m),
+				  .browse_to_url = *st.auth_url ? st.auth_url : NULL,
+				  .login_finished = st.state == STATE_RUNNING,
+				  .err_message = st.is_fatal && *st.error ? st.error : NULL };
+
+	if (m->api)
+		api_notify(m->api, &n);
+}
+
+void backend_init(struct meshd *m)
+{
+	m->backend = (struct api_backend){ .status = backend_status,
+					   .prefs = backend_prefs,
+					   .set_prefs = backend_set_prefs,
+					   .locked_prefs = backend_locked,
+					   .start = backend_start,
+					   .login_interactive = backend_login_interactive,
+					   .logout = backend_logout,
+					   .ping = backend_ping,
+					   .netcheck = backend_netcheck,
+					   .derp_map = backend_derp_map,
+					   .whois = backend_whois,
+					   .metrics = backend_metrics,
+					   .relay = backend_relay,
+					   .path = backend_path,
+					   .net_map = backend_net_map,
+					   .debug = backend_debug,
+					   .shutdown = backend_shutdown,
+					   .ctx = m };
+}

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT */
+/* What the edges report, into the engine. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/meshd.h"
+
+static void activity(struct meshd *m, struct mono now, const struct dp_event *ev)
+{
+	const struct dp_activity *a = &ev->activity;
+	static const enum path_kind kinds[DP_VIA_N] = { [DP_VIA_DIRECT] = PATH_DIRECT,
+							[DP_VIA_RELAY] = PATH_RELAY,
+							[DP_VIA_DERP] = PATH_DERP };
+	struct engine_activity out = { .sent_data = a->tx_data_pkts > 0 };
+
+	for (unsigned v = 0; v < DP_VIA_N; v++) {
+		out.tx_bytes += a->tx_bytes[v];
+		out.rx_bytes += a->rx_bytes[v];
+		out.sent |= a->tx_pkts[v] > 0;
+		out.received[kinds[v]] = a->rx_pkts[v] > 0;
+	}
+	engine_input_activity(m->engine, now, ev->peer, &out);
+}
+
+static void dp_event(struct meshd *m, struct mono now, const struct dp_event *ev)
+{
+	struct engine *e = m->engine;
+
+	switch (ev->kind) {
+	case DP_EV_HANDSHAKE:
+		engine_input_handshake(e, now, &ev->path, ev->data, ev->size);
+		break;
+	case DP_EV_DISCO:
+		engine_input_disco(e, now, &ev->path, ev->geneve_control, ev->data, ev->size);
+		break;
+	case DP_EV_STUN:
+		engine_input_stun(e, now, ev->sock, &ev->path.ep, ev->data, ev->size);
+		break;
+	case DP_EV_GENEVE:
+		engine_input_geneve(e, now, ev->sock, &ev->path.ep, ev->data, ev->size);
+		break;
+	case DP_EV_WANT_SESSION:
+		engine_input_want(e, now, ev->peer, ev->data, ev->size);
+		break;
+	case DP_EV_DERP_OUT:
+		engine_input_derp_out(e, now, ev->peer, ev->path.region, ev->data, ev->size);
+		break;
+	case DP_EV_TSMP:
+		engine_input_tsmp(e, now, ev->peer, &ev->path, ev->data, ev->size);
+		break;
+	case DP_EV_KEY_ACTIVITY:
+		engine_input_key(e, now, ev->peer);
+		break;
+	case DP_EV_RX_PATH:
+		engine_input_rx_path(e, now, ev->peer, &ev->path);
+		break;
+	case DP_EV_ACTIVITY:
+		activity(m, now, ev);
+		break;
+	case DP_EV_PATH_MTU:
+		log_debug(&m->log, "dp: a packet was too big for its path");
+		break;
+	case DP_EV_TUN_GONE:
+		log_error(&m->log, "tun: %s: gone: %s", dp_ifname(m->dp), strerror(-ev->error));
+		loop_stop(m->loop);
+		break;
+	}
+}
+
+void meshd_dp_events(struct meshd *m, struct mono now)
+{
+	struct dp_event ev;
+	struct engine_out o;
+
+	while (dp_poll(m->dp, now, &ev)) {
+		dp_event(m, now, &ev);
+		/* In arrival order: an answer to one datagram leaves before the next is looked at. */
+		while (engine_poll(m->engine, now, &o))
+			act(m, now, &o);
+	}
+}
+
+void meshd_tls_events(struct meshd *m, struct mono now)
+{
+	struct tlsconn_event ev;
+
+	while (tlsconn_poll(m->tls, &ev)) {
+		switch (ev.kind) {
+		case TLSCONN_OPENED:
+			engine_opened(m->engine, now, ev.id, &ev.info);
+			break;
+		case TLSCONN_DATA:
+			engine_stream_input(m->engine, now, ev.id, ev.data, ev.size);
+			break;
+		case TLSCONN_WRITABLE:
+			for (size_t i = 0; i < m->n_ready; i++) {
+				if (m->ready[i] != ev.id)
+					continue;
+				m->ready[i] = m->ready[--m->n_ready];
+				act_ready(m, now, ev.id);
+				break;
+			}
+			break;
+		case TLSCONN_CLOSED:
+			engine_closed(m->engine, now, ev.id, ev.reason);
+			break;
+		}
+	}
+}
+
+/* ---- links ---- */
+
+void meshd_link(struct meshd *m, struct mono now, bool is_major)
+{
+	struct ip ips[ENGINE_ADDRS_MAX];
+	struct rtnl_addr *addrs;
+	size_t n_addrs, n = 0;
+	int err = rtnl_addrs(m->rtnl, &addrs, &n_addrs);
+
+	if (err) {
+		log_warn(&m->log, "rtnl: addresses: %s", strerror(-err));
+		return;
+	}
+	for (size_t i = 0; i < n_addrs && n < ENGINE_ADDRS_MAX; i++) {
+		const struct rtnl_addr *a = &addrs[i];
+
+		if (!a->is_up || a->is_loopback || a->is_deprecated || ip_is_tailnet(&a->prefix.ip))
+			continue;
+		if (a->prefix.ip.family == IP_V6 && ip_is_link_local(&a->prefix.ip))
+			continue;
+		ips[n++] = a->prefix.ip;
+	}
+	free(addrs);
+	if (is_major)
+		dp_rebind(m->dp);
+	engine_set_ports(m->engine, now, dp_port(m->dp, IP_V4), dp_port(m->dp, IP_V6));
+	engine_set_addrs(m->engine, now, ips, n, is_major);
+}
+
+/* ---- our own coordinator ---- */
+
+static void pipe_opened(void *ctx, uint32_t stream, struct mono now)
+{
+	struct meshd *m = ctx;
+	const struct stream_info info = { 0 };
+
+	engine_opened(m->engine, now, stream, &info);
+}
+
+static void pipe_bytes(void *ctx, uint32_t stream, struct mono now, const uint8_t *data, size_t size)
+{
+	struct meshd *m = ctx;
+
+	engine_stream_input(m->engine, now, stream, data, size);
+}
+
+static void pipe_closed(void *ctx, uint32_t stream, struct mono now)
+{
+	struct meshd *m = ctx;
+
+	engine_closed(m->engine, now, stream, "closed by the coordinator");
+}
+
+static void role_changed(void *ctx, struct mono now)
+{
+	struct meshd *m = ctx;
+	const uint16_t port = coordrole_stun_port(m->coord);
+	struct ip ip = coordrole_public_ip(m->coord);
+
+	engine_set_public(m->engine, now, &ip, coordrole_is_on(m->coord) && ip_is_set(&ip) ? 1 : 0);
+	engine_set_own_ports(m->engine, &port, port ? 1 : 0);
+}
+
+void meshd_coord_events(struct coordrole_events *ev, struct meshd *m)
+{
+	ev->opened = pipe_opened;
+	ev->bytes = pipe_bytes;
+	ev->closed = pipe_closed;
+	ev->changed = role_changed;
+	ev->ctx = m;
+}

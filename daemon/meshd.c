@@ -1,0 +1,463 @@
+/* SPDX-License-Identifier: MIT */
+/* Start, turn and stop of the daemon. */
+#include "daemon/meshd.h"
+
+#include <errno.h>
+#include <openssl/evp.h>
+#include <signal.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "daemon/aeadpick.h"
+#include "relay/relayserver.h"
+
+enum { TURN_MAX = 1000 }; /* rounds of one turn: the next turn goes on */
+
+/* ---- log ---- */
+
+static void log_line(void *ctx, enum log_level level, const char *line)
+{
+	static const char *const names[] = { "error: ", "warning: ", "", "debug: " };
+
+	(void)ctx;
+	(void)fprintf(stderr, "meshd: %s%s\n", names[level], line);
+}
+
+/* ---- turn ---- */
+
+void meshd_turn(struct meshd *m, struct mono now)
+{
+	struct engine_out o;
+	bool busy = true;
+
+	for (int i = 0; busy && i < TURN_MAX; i++) {
+		meshd_tls_events(m, now);
+		meshd_dp_events(m, now);
+		busy = false;
+		while (engine_poll(m->engine, now, &o)) {
+			act(m, now, &o);
+			busy = true;
+		}
+		busy |= coordrole_pump(m->coord, now);
+	}
+	loop_timer_set(m->loop, &m->engine_timer, busy ? now : engine_deadline(m->engine));
+	loop_timer_set(m->loop, &m->tls_timer, tlsconn_deadline(m->tls));
+}
+
+static void turn_end(void *ctx, struct mono now)
+{
+	meshd_turn(ctx, now);
+}
+
+static void engine_due(void *ctx, struct mono now)
+{
+	struct meshd *m = ctx;
+
+	engine_tick(m->engine, now);
+}
+
+static void tls_due(void *ctx, struct mono now)
+{
+	struct meshd *m = ctx;
+
+	tlsconn_run(m->tls, now);
+}
+
+static void tls_ready(void *ctx, uint32_t events, struct mono now)
+{
+	(void)events;
+	tls_due(ctx, now);
+}
+
+static void map_due(void *ctx, struct mono now)
+{
+	struct meshd *m = ctx;
+
+	(void)now;
+	m->map_timer.node.deadline = MONO_NEVER;
+	act_store_map(m);
+}
+
+static void relay_due(void *ctx, struct mono now)
+{
+	struct meshd *m = ctx;
+
+	relaystat_collect(m);
+	loop_timer_set(m->loop, &m->relay_timer, mono_add_s(now, MESHD_RELAY_STATS_S));
+}
+
+/* A write failed: once it works again, what waits for it goes on. */
+static void store_due(void *ctx, struct mono now)
+{
+	struct meshd *m = ctx;
+
+	store_retry(m->store);
+	if (store_health(m->store)) {
+		loop_timer_set(m->loop, &m->store_timer, mono_add_s(now, 5));
+	} else if (m->persist_failed) {
+		m->persist_failed = false;
+		engine_persisted(m->engine, now);
+	}
+}
+
+static void signalled(void *ctx, int signo, struct mono now)
+{
+	struct meshd *m = ctx;
+
+	if (signo == SIGHUP) {
+		engine_restun(m->engine, now, false);
+		return;
+	}
+	log_info(&m->log, "stopping on signal %d", signo);
+	loop_stop(m->loop);
+}
+
+static void link_changed(void *ctx, enum rtnl_change change, struct mono now)
+{
+	struct meshd *m = ctx;
+
+	log_info(&m->log, "link: %s change", change == RTNL_MAJOR ? "major" : "minor");
+	meshd_link(m, now, change == RTNL_MAJOR);
+}
+
+static void dp_events(void *ctx, struct mono now)
+{
+	(void)ctx;
+	(void)now; /* the turn's end looks at them */
+}
+
+/* ---- start ---- */
+
+static int fail(const char *what, const char *why)
+{
+	(void)fprintf(stderr, "meshd: %s: %s\n", what, why);
+	return 1;
+}
+
+static int open_crypto(struct meshd *m)
+{
+	m->crypto.n_seal_lanes = 1;
+	m->crypto.n_open_lanes = 1;
+	m->crypto.chacha20_poly1305 = EVP_CIPHER_fetch(NULL, "ChaCha20-Poly1305", NULL);
+	if (!m->crypto.chacha20_poly1305)
+		return fail("openssl", "ChaCha20-Poly1305 is not available");
+	m->crypto.aead = aeadpick(&m->crypto);
+	return 0;
+}
+
+/* The UDP port that was chosen once is used again, so that firewall rules stay valid. */
+static uint16_t remembered_port(struct meshd *m)
+{
+	struct bytes b = { 0 };
+	uint16_t port = 0;
+
+	if (m->conf->port == 0 && store_get_value(m->store, "udp_port", &b) == 0 && bytes_size(&b) == 2)
+		port = (uint16_t)(bytes_data(&b)[0] << 8 | bytes_data(&b)[1]);
+	bytes_wipe(&b);
+	return m->conf->port ? m->conf->port : port;
+}
+
+static void remember_port(struct meshd *m)
+{
+	const uint16_t port = dp_port(m->dp, IP_V4);
+	const uint8_t b[2] = { (uint8_t)(port >> 8), (uint8_t)port };
+
+	if (m->conf->port == 0 && store_put_value(m->store, "udp_port", b, sizeof(b)) < 0)
+		log_warn(&m->log, "store: port: not written");
+}
+
+static int open_dp(struct meshd *m)
+{
+	struct dp_cfg cfg = { .port = remembered_port(m),
+			      .crypto = &m->crypto,
+			      .log = &m->log,
+			      .loop = m->loop,
+			      .on_events = dp_events,
+			      .ctx = m };
+	char err[DP_ERR_MAX] = "no name for the TUN device";
+	int rc = -EINVAL;
+
+	for (size_t i = 0; rc && i < m->conf->n_tun; i++) {
+		cfg.tun_name = m->conf->tun[i];
+		rc = dp_open(&m->dp, &cfg, err);
+	}
+	if (rc) {
+		(void)fprintf(stderr, "meshd: %s%s\n", err,
+			      rc == -EBUSY || rc == -EEXIST ? " (another name: --tun NAME)" : "");
+		return 1;
+	}
+	if (m->conf->port && dp_port(m->dp, IP_V4) != m->conf->port)
+		log_warn(&m->log, "udp: port %u is taken, using %u", m->conf->port, dp_port(m->dp, IP_V4));
+	remember_port(m);
+	log_info(&m->log, "dp: %s, udp port %u, %s, %s", dp_ifname(m->dp), dp_port(m->dp, IP_V4),
+		 dp_tun_mode(m->dp), dp_aead_name(m->dp));
+	return 0;
+}
+
+static void load_saved(struct meshd *m, struct ctlclient_saved *saved, bool *has)
+{
+	struct store_identity id = { 0 };
+	struct bytes url = { 0 };
+
+	*has = store_get_identity(m->store, &id) == 0;
+	if (!*has)
+		return;
+	saved->machine = id.machine;
+	saved->node = id.node;
+	saved->old_node = id.old_node;
+	saved->registered = id.is_registered;
+	store_identity_wipe(&id);
+	if (store_get_value(m->store, "identity_url", &url) == 0 && bytes_size(&url) < sizeof(saved->url))
+		memcpy(saved->url, bytes_data(&url), bytes_size(&url));
+	bytes_wipe(&url);
+	if (*saved->url && store_get_server_key(m->store, saved->url, &saved->server) < 0)
+		memset(&saved->server, 0, sizeof(saved->server));
+}
+
+static void log_id(struct meshd *m, char text[static 65])
+{
+	struct bytes b = { 0 };
+	uint8_t raw[32];
+
+	if (store_get_value(m->store, "log_id", &b) == 0 && bytes_size(&b) == 64) {
+		memcpy(text, bytes_data(&b), 64);
+		text[64] = 0;
+		bytes_wipe(&b);
+		return;
+	}
+	bytes_wipe(&b);
+	env_fill(&m->env, raw, sizeof(raw));
+	sodium_bin2hex(text, 65, raw, sizeof(raw));
+	if (store_put_value(m->store, "log_id", text, 64) < 0)
+		log_warn(&m->log, "store: log id: not written");
+}
+
+/* Stored preferences with what command line, environment and file say on top. */
+static int load_prefs(struct meshd *m, struct prefs *out)
+{
+	struct prefs stored = { 0 };
+	char err[PREFS_ERR_MAX];
+	int rc = store_get_prefs(m->store, &stored);
+
+	if (rc)
+		return fail("preferences", strerror(-rc));
+	rc = prefs_apply(out, &stored, &m->conf->edit, err);
+	prefs_wipe(&stored);
+	return rc ? fail("configuration", err) : 0;
+}
+
+static int open_engine(struct meshd *m)
+{
+	struct ctlclient_saved saved = { 0 };
+	struct prefs prefs = { 0 };
+	struct bytes map = { 0 };
+	struct utsname u;
+	char host[256] = "node", id[65];
+	int64_t floor_s = 0;
+	bool has_saved;
+	struct engine_cfg cfg = { .env = &m->env, .crypto = &m->crypto, .prefs = &prefs };
+
+	if (load_prefs(m, &prefs))
+		return 1;
+	load_saved(m, &saved, &has_saved);
+	log_id(m, id);
+	(void)gethostname(host, sizeof(host) - 1);
+	host[strcspn(host, ".")] = 0;
+	cfg.saved = has_saved ? &saved : NULL;
+	if (has_saved && *saved.url && store_get_map(m->store, saved.url, &map) == 0) {
+		cfg.cached_map = (const char *)bytes_data(&map);
+		cfg.cached_map_size = bytes_size(&map);
+	}
+	if (store_get_floor(m->store, &floor_s) == 0)
+		cfg.stamp_floor_ns = floor_s * NS_PER_S;
+	cfg.hostname = host;
+	cfg.os_version = uname(&u) == 0 ? u.release : "";
+	cfg.log_id = id;
+	cfg.is_ephemeral = strcmp(m->conf->state, "mem:") == 0;
+	m->engine = engine_new(&cfg, loop_now(m->loop));
+	sodium_memzero(&saved, sizeof(saved));
+	bytes_wipe(&map);
+	prefs_wipe(&prefs);
+	return m->engine ? 0 : fail("engine", "out of memory");
+}
+
+static int open_coord(struct meshd *m, struct mono now)
+{
+	char path[512], why[COORDROLE_ERR_MAX];
+	struct coordrole_cfg cfg = {
+		.loop = m->loop, .env = &m->env, .log = &m->log, .db_path = path, .mark = RTNL_MARK
+	};
+
+	(void)snprintf(path, sizeof(path), "%s/coord.db", m->conf->statedir);
+	meshd_coord_events(&cfg.events, m);
+	return coordrole_open(&m->coord, &cfg, now, why) < 0 ? fail("coordinator", why) : 0;
+}
+
+static int open_api(struct meshd *m)
+{
+	const struct metricsd_backend mb = { .metrics = backend_metrics,
+					     .unhealthy = backend_unhealthy,
+					     .ctx = m };
+	const struct api_cfg cfg = { .loop = m->loop, .log = &m->log, .backend = &m->backend, .coord = m->coord };
+	int err;
+
+	backend_init(m);
+	m->api = api_new(&cfg);
+	if (!m->api)
+		return fail("api", "out of memory");
+	for (size_t i = 0; i < m->conf->n_sockets; i++) {
+		err = api_listen(m->api, m->conf->sockets[i]);
+		if (err)
+			return fail(m->conf->sockets[i],
+				    err == -EADDRINUSE ? "address already in use" : strerror(-err));
+	}
+	if (!m->conf->metrics_listen)
+		return 0;
+	err = metricsd_open(&m->metricsd, m->loop, &m->log, m->conf->metrics_listen, &mb);
+	return err ? fail(m->conf->metrics_listen, strerror(-err)) : 0;
+}
+
+static int open_edges(struct meshd *m, struct mono now)
+{
+	const struct tlsconn_cfg tls = { .mark = RTNL_MARK, .log = &m->log };
+	char why[STORE_ERR_MAX];
+	int err = store_open(&m->store, m->conf->state, &m->log, why);
+
+	if (err)
+		return fail("state", why);
+	if (open_crypto(m) || open_dp(m))
+		return 1;
+	m->tls = tlsconn_new(&tls);
+	if (!m->tls)
+		return fail("tls", "cannot be set up");
+	if (open_engine(m) || open_coord(m, now))
+		return 1;
+	err = rtnl_open(&m->rtnl, m->loop, &m->log, dp_ifindex(m->dp), link_changed, m);
+	if (err)
+		return fail("rtnl", strerror(-err));
+	err = loop_fd_add(m->loop, &m->tls_watch, tlsconn_fd(m->tls), EPOLLIN, tls_ready, m);
+	return err ? fail("tls", strerror(-err)) : open_api(m);
+}
+
+/* Tells the service manager that the daemon serves. */
+static void notify_ready(void)
+{
+	const char *path = getenv("NOTIFY_SOCKET");
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	int fd;
+
+	if (!path || strlen(path) >= sizeof(a.sun_path))
+		return;
+	memcpy(a.sun_path, path, strlen(path));
+	if (a.sun_path[0] == '@')
+		a.sun_path[0] = 0;
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return;
+	(void)sendto(fd, "READY=1", 7, MSG_NOSIGNAL, (struct sockaddr *)&a,
+		     (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path)));
+	(void)close(fd);
+}
+
+static void set_timers(struct meshd *m, struct mono now)
+{
+	m->engine_timer = (struct loop_timer){ .fn = engine_due, .ctx = m };
+	m->tls_timer = (struct loop_timer){ .fn = tls_due, .ctx = m };
+	m->map_timer = (struct loop_timer){ .fn = map_due, .ctx = m };
+	m->map_timer.node.deadline = MONO_NEVER;
+	m->relay_timer = (struct loop_timer){ .fn = relay_due, .ctx = m };
+	m->store_timer = (struct loop_timer){ .fn = store_due, .ctx = m };
+	loop_timer_set(m->loop, &m->relay_timer, mono_add_s(now, MESHD_RELAY_STATS_S));
+}
+
+static void close_all(struct meshd *m)
+{
+	if (m->loop)
+		loop_fd_del(m->loop, &m->tls_watch);
+	act_store_map(m);
+	metricsd_close(m->metricsd);
+	api_free(m->api);
+	coordrole_close(m->coord);
+	if (m->rtnl) { /* the host is left as it was found */
+		const struct rtnl_wanted none = { .ifindex = dp_ifindex(m->dp) };
+
+		(void)!rtnl_apply(m->rtnl, &none, m->host_error);
+		rtnl_close(m->rtnl);
+		(void)!rtnl_cleanup(dp_ifname(m->dp), &m->log);
+	}
+	engine_free(m->engine);
+	tlsconn_free(m->tls);
+	dp_close(m->dp);
+	store_close(m->store);
+	relaystat_wipe(m);
+	map_wipe(&m->relay_seen);
+	relayinfo_wipe(&m->relayinfo);
+	prefs_wipe(&m->prefs_view);
+	if (m->loop)
+		loop_free(m->loop);
+	EVP_CIPHER_free(m->crypto.chacha20_poly1305);
+}
+
+static void say_goodbye(struct meshd *m)
+{
+	struct engine_out o;
+	struct mono now = loop_now(m->loop);
+
+	/* Keys go and packets stop before the machines do. */
+	while (engine_poll(m->engine, now, &o))
+		act(m, now, &o);
+}
+
+static int run(struct meshd *m)
+{
+	sigset_t set;
+	struct mono now = loop_now(m->loop);
+	int err;
+
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGINT);
+	(void)sigaddset(&set, SIGTERM);
+	(void)sigaddset(&set, SIGHUP);
+	err = loop_signals(m->loop, &set, signalled, m);
+	if (err)
+		return fail("signals", strerror(-err));
+	if (open_edges(m, now))
+		return 1;
+	set_timers(m, now);
+	loop_set_turn_end(m->loop, turn_end, m);
+	meshd_link(m, now, false);
+	engine_start(m->engine, now, m->conf->auth_key);
+	notify_ready();
+	err = loop_run(m->loop);
+	say_goodbye(m);
+	return err ? fail("loop", strerror(-err)) : 0;
+}
+
+int meshd_run(struct meshd *m, struct conf *conf)
+{
+	int rc;
+
+	m->conf = conf;
+	m->log = (struct log){ .write = log_line,
+			       .ctx = m,
+			       .level = conf->verbose > 0 ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO };
+	m->env = loop_env(&m->log);
+	map_init(&m->relay_seen, sizeof(uint32_t), RELAYSERVER_LIVE_MAX, &m->env);
+	if (conf->warnings)
+		log_warn(&m->log, "%s", conf->warnings);
+	if (conf->userspace)
+		return fail("--tun=userspace-networking", "not in this build");
+	m->loop = loop_new(&m->log);
+	if (!m->loop)
+		return fail("loop", strerror(errno));
+	rc = run(m);
+	close_all(m);
+	return rc;
+}

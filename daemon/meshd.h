@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+/* The daemon's control thread: owns the engine and every edge, and turns between them.
+ *
+ *   main.c      options, exit code              act.c      engine outputs carried out, one function per kind
+ *   meshd.c     start, stop, the turn           events.c   what edges report, into the engine
+ *   backend.c   local API over the engine       figures.c   metrics, relay counts, whois
+ *
+ * One turn: every edge's events go into the engine, its outputs are carried out, until all are quiet; then
+ * the timers are set. Control thread only. */
+#ifndef DAEMON_MESHD_H
+#define DAEMON_MESHD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/env.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "daemon/api.h"
+#include "daemon/conf.h"
+#include "daemon/coordrole.h"
+#include "daemon/dp.h"
+#include "daemon/loop.h"
+#include "daemon/metrics.h"
+#include "daemon/metricsd.h"
+#include "daemon/rtnl.h"
+#include "daemon/store.h"
+#include "daemon/tlsconn.h"
+#include "engine.h"
+#include "wg/crypto.h"
+
+enum {
+	MESHD_PINGS_MAX = 64,
+	MESHD_WAITERS_MAX = 16,
+	MESHD_READY_MAX = 64,
+	MESHD_MAP_DELAY_MS = 1000, /* a burst of deltas is stored once */
+	MESHD_RELAY_STATS_S = 5,
+	MESHD_COUNTERS_MAX = 128,
+	MESHD_WHOIS_CAPS_MAX = 64,
+	MESHD_RELAYS_SHOWN = 64,
+};
+
+/* A ping somebody waits for. */
+struct meshd_ping {
+	struct api_token token; /* 0 = free */
+	struct ip ip;
+};
+
+/* What the workers had counted for one relay session at the last look. */
+struct meshd_relay_seen {
+	uint32_t vni;
+	uint64_t pkts[2], bytes[2];
+};
+
+struct meshd {
+	struct conf *conf; /* borrowed from main */
+	struct log log;
+	struct env env;
+	struct crypto crypto;
+	struct loop *loop;
+	struct store *store;
+	struct dp *dp;
+	struct rtnl *rtnl;
+	struct tlsconn_set *tls;
+	struct engine *engine;
+	struct api *api;
+	struct api_backend backend;
+	struct metricsd *metricsd;
+	struct coordrole *coord;
+
+	struct loop_fd tls_watch;
+	struct loop_timer engine_timer, tls_timer, map_timer, relay_timer, store_timer;
+
+	/* Streams with bytes to take and no room yet. */
+	uint32_t ready[MESHD_READY_MAX];
+	size_t n_ready;
+	/* The map to be stored; null = nothing waits. */
+	char *map_text, *map_url;
+	size_t map_size;
+
+	struct meshd_ping pings[MESHD_PINGS_MAX];
+	struct api_token netchecks[MESHD_WAITERS_MAX];
+	size_t n_netchecks;
+	struct api_token logout;
+	struct map relay_seen; /* VNI -> struct meshd_relay_seen */
+	struct prefs prefs_view; /* what the API shows: the engine's, with the login */
+	bool relay_ran;
+	bool persist_failed;
+	bool dp_dirty;           /* dp reported events */
+	char host_error[RTNL_ERR_MAX];
+	struct map_cap whois_caps[MESHD_WHOIS_CAPS_MAX];
+	struct metrics_counter counters[MESHD_COUNTERS_MAX];
+	size_t n_counters;
+	struct metrics_latency latencies[MESHD_RELAYS_SHOWN];
+	struct relayinfo relayinfo; /* names that 'latencies' borrows */
+	char unhealthy[256];
+};
+
+/* Opens everything by 'conf' and runs until it is told to stop. Returns the process's exit code. */
+int meshd_run(struct meshd *m, struct conf *conf);
+/* Lets edges and engine talk until both are quiet. */
+void meshd_turn(struct meshd *m, struct mono now);
+
+/* events.c */
+void meshd_dp_events(struct meshd *m, struct mono now);
+void meshd_tls_events(struct meshd *m, struct mono now);
+/* Reads the host's addresses and ports and tells the engine. */
+void meshd_link(struct meshd *m, struct mono now, bool is_major);
+void meshd_coord_events(struct coordrole_events *ev, struct meshd *m);
+
+/* act.c */
+void act(struct meshd *m, struct mono now, const struct engine_out *o);
+/* Gives waiting bytes to streams that have room again. */
+void act_ready(struct meshd *m, struct mono now, uint32_t stream);
+/* Stores the map that waits. */
+void act_store_map(struct meshd *m);
+
+/* backend.c */
+void backend_init(struct meshd *m);
+void backend_ping_result(struct meshd *m, const struct engine_out *o);
+void backend_netcheck_done(struct meshd *m);
+void backend_state(struct meshd *m);
+void backend_logged_out(struct meshd *m);
+int backend_metrics(void *ctx, struct metrics_input *in);
+const char *backend_unhealthy(void *ctx);
+/* The forwarding counts of the workers, into the relay machine. */
+void relaystat_collect(struct meshd *m);
+void relaystat_wipe(struct meshd *m);
+int whois_find(struct meshd *m, const struct ip *ip, const struct node_key *key, struct api_whois *who);
+
+#endif
