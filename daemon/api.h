@@ -29,6 +29,7 @@ struct api;
 struct loop;
 struct log;
 struct metrics_input;
+struct http1;
 
 /* One request in flight: slot and generation. 0 is never valid. */
 struct api_token {
@@ -144,6 +145,9 @@ void api_reply_netcheck(struct api *api, struct api_token token, const struct ne
 void api_notify(struct api *api, const struct notify *n);
 /* Number of open connections, for counters and tests. */
 size_t api_n_conns(const struct api *api);
+/* Takes over a connected socket with known credentials (accept does this; tests use a pair). Closes it
+ * and returns a negative errno when a limit is reached. */
+MESH_MUST_USE int api_accept_fd(struct api *api, int fd, uid_t uid, pid_t pid);
 
 /* ---- For handlers (api_<group>.c) only ---- */
 
@@ -159,9 +163,9 @@ struct api_req {
 	struct api_token token;
 	const char *method;
 	const char *path;  /* without query */
-	const char *query; /* after '?', still encoded; "" = none */
 	const uint8_t *body;
 	size_t body_size;
+	const struct http1 *http; /* the head: headers, query */
 	uid_t uid;         /* -1 = unknown */
 	pid_t pid;
 	bool may_write;
@@ -194,6 +198,10 @@ void *api_coord(const struct api *api);
 
 /* The decoded value of a query parameter in 'buf', or null if it is absent, too long, or not UTF-8. */
 const char *api_query(const struct api_req *req, const char *name, char *buf, size_t size);
+/* Edits run one after the other, each on what the one before left. True: the caller may go on, and the
+ * next one waits until its token is answered. False: another is under way; the request is kept and its
+ * handler is called again later. */
+MESH_MUST_USE bool api_begin_edit(struct api *api, const struct api_req *req);
 /* Turns the request into a subscription of the bus with this mask: answers the head now, messages
  * follow until the caller leaves. */
 void api_subscribe(struct api *api, struct api_token token, uint64_t mask);

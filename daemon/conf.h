@@ -17,7 +17,6 @@ enum { CONF_SOCKETS_MAX = 4, CONF_TUNS_MAX = 8, CONF_ERR_MAX = 512 };
 struct conf {
 	char *tun[CONF_TUNS_MAX];   /* names to try in order; default "tailscale0" */
 	size_t n_tun;
-	bool userspace;             /* "userspace-networking" was asked for */
 	struct ip bind;             /* local address of the UDP sockets; unset = all */
 	uint16_t port;              /* WireGuard and discovery; 0 = any, remembered */
 	char *state;                /* database path or "mem:" */
@@ -26,7 +25,6 @@ struct conf {
 	size_t n_sockets;
 	char *config_path;          /* the file that was read; null = none */
 	char *metrics_listen;       /* "IP:port" or a Unix path; null = off */
-	bool metrics_tailnet;       /* allowed on the tailnet address */
 	int verbose;
 	bool cleanup, version, help;
 
@@ -35,13 +33,12 @@ struct conf {
 	uint64_t locked;            /* PREF_BITs that the file holds */
 	bool locked_all;            /* "locked": true */
 	char *auth_key;             /* null = none; used when the node is not registered */
-	bool enabled;               /* want_running was named */
 	char *warnings;             /* lines to log, '\n' separated; null */
 };
 
 /* Exit code beside the sentence. */
 struct conf_error {
-	int exit_code; /* 1 refused, 2 usage */
+	int exit_code; /* 1 refused, 2 usage, 77 not in this build */
 	char text[CONF_ERR_MAX];
 };
 
@@ -49,7 +46,7 @@ struct conf_error {
  * Returns 0, or -EINVAL / -ENOMEM / the errno of the file, with '*err' filled; '*c' is then empty. */
 MESH_MUST_USE int conf_load(struct conf *c, int argc, char *const argv[], char *const env[],
 			    struct conf_error *err);
-/* Reads the file's text alone (also for reloads and fuzzing): sets edit, locked, auth_key, enabled. */
+/* Reads the file's text alone (also for reloads and fuzzing): sets edit, locked, auth_key. */
 MESH_MUST_USE int conf_parse_file(struct conf *c, const char *name, const char *text, size_t len,
 				  struct conf_error *err);
 void conf_wipe(struct conf *c);

@@ -11,11 +11,15 @@ libdaemon_a_SOURCES = \
 
 # The local API, state and settings.
 libdaemon_a_SOURCES += \
-	daemon/api.h \
-	daemon/conf.h \
-	daemon/metrics.h \
-	daemon/metricsd.h \
-	daemon/store.h
+	daemon/api.c daemon/api.h daemon/api_core.c daemon/api_meshd.c daemon/api_net.c \
+	daemon/conf.c daemon/conf.h daemon/conf_file.c daemon/confpriv.h \
+	daemon/metrics.c daemon/metrics.h \
+	daemon/metricsd.c daemon/metricsd.h \
+	daemon/store.c daemon/store.h
+check_PROGRAMS += tests/unit/test_conf tests/unit/test_metrics tests/unit/test_store
+tests_unit_test_conf_LDADD = libdaemon.a $(LDADD)
+tests_unit_test_metrics_LDADD = libdaemon.a $(LDADD) -lm
+tests_unit_test_store_LDADD = libdaemon.a $(LDADD) $(SQLITE_LIBS)
 
 libdaemon_a_SOURCES += \
 	daemon/cert.h \

@@ -47,12 +47,14 @@ struct store_identity {
 	bool is_registered;        /* the server has accepted 'node' */
 };
 
-/* Returns 0; -ENOENT (a new node: make one and put it); -EIO. */
+/* Returns 0; -ENOENT (a new node: make one and put it, before anything else is put); -EIO (lost or
+ * damaged: refuse to start). */
 MESH_MUST_USE int store_get_identity(struct store *s, struct store_identity *id);
 MESH_MUST_USE int store_put_identity(struct store *s, const struct store_identity *id);
 void store_identity_wipe(struct store_identity *id);
 
 /* Preferences; defaults of a new profile when none are stored. */
+/* -EIO, -EBADMSG: damaged. */
 MESH_MUST_USE int store_get_prefs(struct store *s, struct prefs *p);
 MESH_MUST_USE int store_put_prefs(struct store *s, const struct prefs *p);
 

@@ -1,0 +1,870 @@
+/* SPDX-License-Identifier: MIT */
+/* Connections of the local API: accept, limits, HTTP, rights, responses, the bus. */
+#include "config.h"
+
+#include "daemon/api.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "daemon/loop.h"
+#include "wire/http1.h"
+
+enum {
+	LISTENERS_MAX = 4,
+	TABLES_MAX = 8,
+	REQUEST_S = 10,            /* to send a complete request, and to take an answer */
+	IDLE_S = 60,               /* between requests of one connection */
+	OUT_MAX = 8 << 20,         /* an answer */
+	STREAM_MAX = 1 << 20,      /* unread messages of the bus: a slower reader is cut off */
+	RESPONSE_HEAD_MAX = 1024,
+	READ_SIZE = 16 << 10,
+	OPERATOR_BUF = 4096,
+};
+
+#define PREFIX "/localapi/v0/"
+
+enum conn_state {
+	CONN_READING, /* a request, or the time between two */
+	CONN_WAITING, /* a handler has the request */
+	CONN_STREAM,  /* subscribed to the bus */
+};
+
+struct conn {
+	struct api *api;
+	struct loop_fd watch;
+	struct loop_timer timer;
+	int fd;
+	uint32_t slot, gen;        /* the token of the request */
+	uid_t uid;
+	pid_t pid;
+	enum conn_state state;
+	struct http1 http;
+	struct bytes body;         /* of the request */
+	struct bytes in;           /* read, not yet parsed: behind the request that is being handled */
+	struct bytes out;
+	char path[256];
+	const struct api_handler *deferred; /* an edit that waits for its turn */
+	uint64_t bus_mask;
+	bool in_event;             /* inside our own callback: freeing waits */
+	bool is_head;              /* no body in the answer */
+	bool close_after;          /* once 'out' is empty */
+	bool is_dead;
+};
+
+struct listener {
+	struct api *api;
+	struct loop_fd watch;
+	struct loop_timer pause;   /* out of descriptors: accept again later */
+	int fd;
+	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+};
+
+struct api {
+	struct api_cfg cfg;
+	struct conn *conns[API_CONNS_MAX];
+	uint32_t gen;              /* last one given out */
+	size_t n_conns;
+	struct listener listeners[LISTENERS_MAX];
+	size_t n_listeners;
+	const struct api_table *tables[TABLES_MAX];
+	size_t n_tables;
+	struct api_token edit;     /* the edit under way; 0 = none */
+};
+
+static void conn_event(void *ctx, uint32_t events, struct mono now);
+static void conn_feed(struct conn *c);
+static void run_deferred(struct api *api);
+
+/* --- connections --- */
+
+static struct conn *find(struct api *api, struct api_token token)
+{
+	uint32_t slot = (uint32_t)(token.id & UINT32_MAX), gen = (uint32_t)(token.id >> 32);
+	struct conn *c = slot && slot <= API_CONNS_MAX ? api->conns[slot - 1] : NULL;
+
+	return c && c->gen == gen && !c->is_dead ? c : NULL;
+}
+
+static struct api_token token_of(const struct conn *c)
+{
+	return (struct api_token){ (uint64_t)c->gen << 32 | (c->slot + 1) };
+}
+
+static void conn_free(struct conn *c)
+{
+	struct api *api = c->api;
+
+	loop_fd_del(api->cfg.loop, &c->watch);
+	loop_timer_stop(api->cfg.loop, &c->timer);
+	(void)close(c->fd);
+	bytes_wipe(&c->body);
+	bytes_wipe(&c->in);
+	bytes_wipe(&c->out);
+	api->conns[c->slot] = NULL;
+	api->n_conns--;
+	free(c);
+}
+
+/* Ends the connection now, or at the end of its own callback. */
+static void conn_kill(struct conn *c)
+{
+	c->is_dead = true;
+	if (!c->in_event)
+		conn_free(c);
+}
+
+static void set_deadline(struct conn *c, int seconds)
+{
+	struct loop *loop = c->api->cfg.loop;
+
+	if (seconds)
+		loop_timer_set(loop, &c->timer, mono_add_s(loop_now(loop), seconds));
+	else
+		loop_timer_stop(loop, &c->timer);
+}
+
+static void conn_timeout(void *ctx, struct mono now)
+{
+	struct conn *c = ctx;
+
+	(void)now;
+	conn_kill(c);
+}
+
+static void watch_for(struct conn *c)
+{
+	uint32_t events = 0;
+
+	if (c->state == CONN_READING && !c->close_after)
+		events |= EPOLLIN;
+	if (bytes_size(&c->out))
+		events |= EPOLLOUT;
+	if (loop_fd_mod(c->api->cfg.loop, &c->watch, events))
+		conn_kill(c);
+}
+
+/* Sends what it can. The connection may be gone afterwards: the caller returns at once. */
+static void conn_flush(struct conn *c)
+{
+	while (bytes_size(&c->out)) {
+		ssize_t n = send(c->fd, bytes_data(&c->out), bytes_size(&c->out),
+				 MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+			break;
+		if (n < 0) {
+			conn_kill(c);
+			return;
+		}
+		bytes_consume(&c->out, (size_t)n);
+	}
+	if (!bytes_size(&c->out) && c->close_after) {
+		conn_kill(c);
+		return;
+	}
+	watch_for(c);
+}
+
+static size_t conns_of(const struct api *api, uid_t uid)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < API_CONNS_MAX; i++)
+		n += api->conns[i] && api->conns[i]->uid == uid;
+	return n;
+}
+
+int api_accept_fd(struct api *api, int fd, uid_t uid, pid_t pid)
+{
+	struct conn *c;
+	uint32_t slot = 0;
+	int err = -ENOBUFS;
+
+	while (slot < API_CONNS_MAX && api->conns[slot])
+		slot++;
+	if (slot == API_CONNS_MAX || conns_of(api, uid) >= API_CONNS_PER_UID_MAX)
+		goto refuse;
+	c = calloc(1, sizeof(*c));
+	if (!c) {
+		err = -ENOMEM;
+		goto refuse;
+	}
+	c->api = api;
+	c->fd = fd;
+	c->slot = slot;
+	c->gen = ++api->gen;
+	c->uid = uid;
+	c->pid = pid;
+	c->body.max = API_BODY_MAX;
+	c->timer.fn = conn_timeout;
+	c->timer.ctx = c;
+	http1_init(&c->http, HTTP1_REQUESTS, API_BODY_MAX);
+	err = loop_fd_add(api->cfg.loop, &c->watch, fd, EPOLLIN, conn_event, c);
+	if (err) {
+		free(c);
+		goto refuse;
+	}
+	api->conns[slot] = c;
+	api->n_conns++;
+	set_deadline(c, REQUEST_S);
+	return 0;
+refuse:
+	(void)close(fd);
+	return err;
+}
+
+static void listener_resume(void *ctx, struct mono now)
+{
+	struct listener *l = ctx;
+
+	if (loop_fd_mod(l->api->cfg.loop, &l->watch, EPOLLIN))
+		loop_timer_set(l->api->cfg.loop, &l->pause, mono_add_s(now, 1));
+}
+
+static void listener_ready(void *ctx, uint32_t events, struct mono now)
+{
+	struct listener *l = ctx;
+
+	(void)events;
+	for (;;) {
+		struct ucred cred = { .pid = 0, .uid = (uid_t)-1, .gid = (gid_t)-1 };
+		socklen_t len = sizeof(cred);
+		int err, fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+		if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM) &&
+		    loop_fd_mod(l->api->cfg.loop, &l->watch, 0) == 0)
+			loop_timer_set(l->api->cfg.loop, &l->pause, mono_add_s(now, 1));
+		if (fd < 0)
+			return;
+		/* Without credentials the caller is a stranger: it may read. */
+		if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len))
+			cred.uid = (uid_t)-1;
+		err = api_accept_fd(l->api, fd, cred.uid, cred.pid);
+		if (err)
+			log_debug(l->api->cfg.log, "api: uid %d: connection refused: %s",
+				  (int)cred.uid, strerror(-err));
+	}
+}
+
+/* --- rights --- */
+
+static bool is_operator(const struct api *api, uid_t uid)
+{
+	const struct api_backend *b = api->cfg.backend;
+	const char *name = b->prefs(b->ctx)->operator_user;
+	char buf[OPERATOR_BUF];
+	struct passwd pw, *found = NULL;
+
+	if (!name || !*name)
+		return false;
+	return getpwnam_r(name, &pw, buf, sizeof(buf), &found) == 0 && found && pw.pw_uid == uid;
+}
+
+static bool is_root(uid_t uid)
+{
+	return uid == 0 || (uid != (uid_t)-1 && uid == geteuid());
+}
+
+static bool may_write(const struct api *api, uid_t uid)
+{
+	return is_root(uid) || (uid != (uid_t)-1 && is_operator(api, uid));
+}
+
+/* --- responses --- */
+
+/* Head of every answer (localapi 1). 'size' < 0: a stream of chunks. */
+static int put_head(struct conn *c, unsigned status, const char *type, int64_t size)
+{
+	uint8_t buf[RESPONSE_HEAD_MAX];
+	struct wr w = WR(buf, sizeof(buf));
+
+	http1_write_status(&w, status);
+	if (type)
+		http1_write_header(&w, "Content-Type", type);
+	if (size >= 0 && status != 204)
+		http1_write_header_u64(&w, "Content-Length", (uint64_t)size);
+	if (size < 0)
+		http1_write_header(&w, "Transfer-Encoding", "chunked");
+	http1_write_header_u64(&w, "Tailscale-Cap", API_CAP_VERSION);
+	http1_write_header(&w, "Meshd-Version", API_MESHD_VERSION);
+	http1_write_header(&w, "Content-Security-Policy",
+			   "default-src 'none'; frame-ancestors 'none'; script-src 'none'; "
+			   "script-src-elem 'none'; script-src-attr 'none'");
+	http1_write_header(&w, "X-Frame-Options", "DENY");
+	http1_write_header(&w, "X-Content-Type-Options", "nosniff");
+	if (c->close_after)
+		http1_write_header(&w, "Connection", "close");
+	http1_write_end(&w);
+	assert(!w.bad);
+	return bytes_append(&c->out, buf, wr_used(&w, sizeof(buf)));
+}
+
+/* Sends one whole answer and makes the connection ready for the next request. */
+static void respond(struct conn *c, unsigned status, const char *type, const void *body, size_t size)
+{
+	int err;
+
+	if (!c->http.keep_alive)
+		c->close_after = true;
+	err = put_head(c, status, type, (int64_t)size);
+	if (!err && size && !c->is_head && status != 204)
+		err = bytes_append(&c->out, body, size);
+	if (err) {
+		conn_kill(c);
+		return;
+	}
+	c->state = CONN_READING;
+	c->gen = ++c->api->gen;
+	bytes_wipe(&c->body);
+	c->body.max = API_BODY_MAX;
+	set_deadline(c, c->close_after ? REQUEST_S : IDLE_S);
+	if (c->in_event)
+		return; /* conn_event() sends, and goes on with what is in 'in' */
+	c->in_event = true;
+	conn_feed(c);
+	if (!c->is_dead)
+		conn_flush(c);
+	c->in_event = false;
+	if (c->is_dead)
+		conn_free(c);
+}
+
+/* The end of a request, whoever asked: an edit gives its turn to the next one. */
+static struct conn *finish(struct api *api, struct api_token token)
+{
+	if (token.id && token.id == api->edit.id)
+		api->edit.id = 0;
+	return find(api, token);
+}
+
+static void answer(struct api *api, struct api_token token, unsigned status, const char *type,
+		   const void *body, size_t size)
+{
+	struct conn *c = finish(api, token);
+
+	if (c && c->state == CONN_WAITING)
+		respond(c, status, type, body, size);
+	run_deferred(api);
+}
+
+void api_reply_done(struct api *api, struct api_token token)
+{
+	answer(api, token, 204, NULL, NULL, 0);
+}
+
+void api_reply_json(struct api *api, struct api_token token, const struct bytes *body)
+{
+	answer(api, token, 200, "application/json", bytes_data(body), bytes_size(body));
+}
+
+void api_reply_text(struct api *api, struct api_token token, int status, const char *text)
+{
+	answer(api, token, (unsigned)status, "text/plain; charset=utf-8", text, strlen(text));
+}
+
+void api_reply_error(struct api *api, struct api_token token, int status, const char *text, bool lower)
+{
+	struct json_w w = { 0 };
+	size_t size;
+	char *body;
+
+	json_w_obj(&w, NULL);
+	json_w_str(&w, lower ? "error" : "Error", text);
+	json_w_end(&w);
+	body = json_w_take(&w, &size);
+	if (body)
+		answer(api, token, (unsigned)status, "application/json", body, size);
+	else
+		answer(api, token, 500, NULL, NULL, 0);
+	free(body);
+}
+
+/* A document that may have failed for want of memory. */
+static void reply_doc(struct api *api, struct api_token token, struct bytes *doc, int err)
+{
+	if (err)
+		api_reply_text(api, token, 500, "out of memory\n");
+	else
+		api_reply_json(api, token, doc);
+	bytes_wipe(doc);
+}
+
+void api_reply_prefs(struct api *api, struct api_token token, const char *err)
+{
+	const struct api_backend *b = api->cfg.backend;
+	struct bytes doc = { 0 };
+	int ret;
+
+	if (err) {
+		api_reply_error(api, token, 400, err, false);
+		return;
+	}
+	ret = prefs_write(&doc, b->prefs(b->ctx), "\t");
+	if (!ret)
+		ret = bytes_append(&doc, "\n", 1);
+	reply_doc(api, token, &doc, ret);
+}
+
+void api_reply_ping(struct api *api, struct api_token token, const struct pingresult *result)
+{
+	struct bytes doc = { 0 };
+
+	reply_doc(api, token, &doc, pingresult_write(&doc, result, NULL));
+}
+
+void api_reply_netcheck(struct api *api, struct api_token token, const struct netreport *report,
+			const char *err)
+{
+	struct bytes doc = { 0 };
+
+	if (err)
+		api_reply_error(api, token, 500, err, false);
+	else
+		reply_doc(api, token, &doc, netreport_write(&doc, report, "\t", true));
+}
+
+/* --- requests --- */
+
+static const struct api_handler *lookup(const struct api *api, const char *method, const char *name,
+					const char **allowed)
+{
+	*allowed = NULL;
+	for (size_t t = 0; t < api->n_tables; t++) {
+		for (size_t i = 0; i < api->tables[t]->n_rows; i++) {
+			const struct api_handler *h = &api->tables[t]->rows[i];
+			size_t len = strlen(h->path);
+
+			if (h->path[len - 1] == '/' ? strncmp(h->path, name, len) != 0 :
+						      strcmp(h->path, name) != 0)
+				continue;
+			if (!h->method || strcmp(h->method, method) == 0)
+				return h;
+			*allowed = h->method;
+		}
+	}
+	return NULL;
+}
+
+/* Browsers always send one of these; our clients send none (localapi 1). */
+static bool is_from_browser(const struct http1 *h)
+{
+	const char *host = http1_get(h, "Host");
+
+	if (host && *host && strcmp(host, "local-tailscaled.sock") != 0)
+		return true;
+	return http1_get(h, "Origin") || http1_get(h, "Referer");
+}
+
+static void call(struct conn *c, const struct api_handler *h)
+{
+	const struct api_req req = {
+		.token = token_of(c),
+		.method = c->is_head ? "GET" : c->http.method,
+		.path = c->path + strlen(PREFIX),
+		.http = &c->http,
+		.body = bytes_data(&c->body),
+		.body_size = bytes_size(&c->body),
+		.uid = c->uid,
+		.pid = c->pid,
+		.may_write = may_write(c->api, c->uid),
+		.is_root = is_root(c->uid),
+	};
+
+	if ((h->right == API_WRITE && !req.may_write) || (h->right == API_ROOT && !req.is_root)) {
+		api_reply_text(c->api, req.token, 403,
+			       h->right == API_ROOT ? "only root may do this\n" :
+						      "write access denied\n");
+		return;
+	}
+	if (strcmp(c->http.method, "GET") != 0 && strcmp(req.path, "ping") != 0)
+		log_info(c->api->cfg.log, "api: uid %d pid %d: %s %s", (int)c->uid, (int)c->pid,
+			 c->http.method, req.path);
+	h->fn(c->api, &req);
+}
+
+static void dispatch(struct conn *c)
+{
+	const struct api_handler *h = NULL;
+	const char *allowed = NULL, *method = c->http.method;
+	char text[64];
+
+	c->state = CONN_WAITING;
+	c->is_head = strcmp(method, "HEAD") == 0;
+	set_deadline(c, 0);
+	if (is_from_browser(&c->http)) {
+		respond(c, 403, "text/plain; charset=utf-8", "invalid localapi request\n", 25);
+		return;
+	}
+	if (!http1_path(&c->http, c->path, sizeof(c->path)))
+		c->path[0] = 0;
+	if (strcmp(c->path, "/") == 0) {
+		respond(c, 200, "text/plain; charset=utf-8", "meshd local API\n", 16);
+		return;
+	}
+	if (strncmp(c->path, PREFIX, strlen(PREFIX)) == 0)
+		h = lookup(c->api, c->is_head ? "GET" : method, c->path + strlen(PREFIX), &allowed);
+	if (h) {
+		call(c, h);
+	} else if (allowed) {
+		(void)snprintf(text, sizeof(text), "%s required\n", allowed);
+		respond(c, 405, "text/plain; charset=utf-8", text, strlen(text));
+	} else {
+		respond(c, 404, "text/plain; charset=utf-8", "404 page not found\n", 19);
+	}
+}
+
+/* A request that cannot be understood ends the connection. */
+static void reject(struct conn *c, unsigned status, const char *text)
+{
+	c->state = CONN_WAITING;
+	c->http.keep_alive = false;
+	respond(c, status, "text/plain; charset=utf-8", text, strlen(text));
+}
+
+/* One event of the parser. Returns false when parsing must stop for now. */
+static bool on_event(struct conn *c, enum http1_event ev)
+{
+	const char *expect;
+
+	switch (ev) {
+	case HTTP1_MORE:
+		return false;
+	case HTTP1_HEAD:
+		expect = http1_get(&c->http, "Expect");
+		if (c->http.content_size > API_BODY_MAX) {
+			reject(c, 413, "request body too large\n");
+			return false;
+		}
+		if (expect && strcasecmp(expect, "100-continue") == 0 &&
+		    bytes_append(&c->out, "HTTP/1.1 100 Continue\r\n\r\n", 25))
+			conn_kill(c);
+		return !c->is_dead;
+	case HTTP1_BODY:
+		if (bytes_append(&c->body, c->http.body, c->http.body_size))
+			reject(c, 413, "request body too large\n");
+		return !c->close_after && !c->is_dead;
+	case HTTP1_END:
+		dispatch(c);
+		return c->state == CONN_READING && !c->close_after && !c->is_dead;
+	case HTTP1_UPGRADE:
+		reject(c, 501, "feature not included in this build\n");
+		return false;
+	}
+	return false;
+}
+
+/* Parses what is in 'in' until it is used up or a request waits for its answer. */
+static void conn_feed(struct conn *c)
+{
+	while (c->state == CONN_READING && !c->close_after && !c->is_dead) {
+		enum http1_event ev = HTTP1_MORE;
+		size_t used = 0;
+		int err = http1_input(&c->http, bytes_data(&c->in), bytes_size(&c->in), &used, &ev);
+
+		if (err == -ENOBUFS) {
+			reject(c, 431, "request too large\n");
+			return;
+		}
+		if (err) {
+			reject(c, 400, "400 Bad Request\n");
+			return;
+		}
+		/* The event's body lies in 'in': it is dropped only afterwards. */
+		if (!on_event(c, ev)) {
+			bytes_consume(&c->in, used);
+			return;
+		}
+		bytes_consume(&c->in, used);
+	}
+}
+
+static bool conn_read(struct conn *c)
+{
+	uint8_t buf[READ_SIZE];
+	ssize_t n = recv(c->fd, buf, sizeof(buf), MSG_DONTWAIT);
+
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR;
+	if (n == 0)
+		return false;
+	if (c->state == CONN_READING && !bytes_size(&c->in) && !bytes_size(&c->body))
+		set_deadline(c, REQUEST_S);
+	return bytes_append(&c->in, buf, (size_t)n) == 0;
+}
+
+static void conn_event(void *ctx, uint32_t events, struct mono now)
+{
+	struct conn *c = ctx;
+
+	(void)now;
+	c->in_event = true;
+	if (events & (EPOLLHUP | EPOLLERR))
+		c->is_dead = !(events & EPOLLIN) || c->state != CONN_READING;
+	if (!c->is_dead && events & EPOLLIN) {
+		if (conn_read(c))
+			conn_feed(c);
+		else if (bytes_size(&c->out))
+			c->close_after = true; /* it sends no more, but may read yet */
+		else
+			c->is_dead = true;
+	}
+	if (!c->is_dead)
+		conn_flush(c);
+	c->in_event = false;
+	if (c->is_dead)
+		conn_free(c);
+}
+
+/* --- edits in turn --- */
+
+bool api_begin_edit(struct api *api, const struct api_req *req)
+{
+	struct conn *c = find(api, req->token);
+	const char *allowed;
+
+	if (!api->edit.id) {
+		api->edit = req->token;
+		return true;
+	}
+	assert(c); /* handlers run for live connections only */
+	c->deferred = lookup(api, req->method, req->path, &allowed);
+	return false;
+}
+
+static void run_deferred(struct api *api)
+{
+	for (size_t i = 0; i < API_CONNS_MAX && !api->edit.id; i++) {
+		struct conn *c = api->conns[i];
+		const struct api_handler *h = c && !c->is_dead ? c->deferred : NULL;
+
+		if (!h)
+			continue;
+		c->deferred = NULL;
+		call(c, h); /* may free 'c' */
+	}
+}
+
+/* --- the bus --- */
+
+/* Appends one message as a chunk. */
+static void stream_put(struct conn *c, const struct notify *n)
+{
+	struct bytes line = { 0 };
+	uint8_t buf[64];
+	struct wr w = WR(buf, sizeof(buf));
+	int err = notify_write(&line, n);
+
+	if (!err && bytes_size(&c->out) + bytes_size(&line) > STREAM_MAX)
+		err = -ENOBUFS;
+	if (!err) {
+		http1_write_chunk(&w, bytes_size(&line));
+		err = bytes_append(&c->out, buf, wr_used(&w, sizeof(buf)));
+	}
+	if (!err)
+		err = bytes_append(&c->out, bytes_data(&line), bytes_size(&line));
+	if (!err) {
+		w = WR(buf, sizeof(buf));
+		http1_write_chunk_end(&w);
+		err = bytes_append(&c->out, buf, wr_used(&w, sizeof(buf)));
+	}
+	bytes_wipe(&line);
+	if (err)
+		conn_kill(c);
+	else if (!c->in_event)
+		conn_flush(c);
+}
+
+void api_subscribe(struct api *api, struct api_token token, uint64_t mask)
+{
+	struct conn *c = find(api, token);
+
+	if (!c || c->state != CONN_WAITING)
+		return;
+	c->state = CONN_STREAM;
+	c->bus_mask = mask;
+	set_deadline(c, 0);
+	if (put_head(c, 200, "application/json", -1))
+		conn_kill(c);
+}
+
+void api_notify_one(struct api *api, struct api_token token, const struct notify *n)
+{
+	struct conn *c = find(api, token);
+
+	if (c && c->state == CONN_STREAM)
+		stream_put(c, n);
+}
+
+void api_notify(struct api *api, const struct notify *n)
+{
+	for (size_t i = 0; i < API_CONNS_MAX; i++) {
+		struct conn *c = api->conns[i];
+		struct notify mine = *n;
+
+		if (!c || c->is_dead || c->state != CONN_STREAM)
+			continue;
+		if (c->bus_mask & NOTIFY_NO_NETMAP)
+			mine.net_map = NULL;
+		stream_put(c, &mine);
+	}
+}
+
+/* --- listeners --- */
+
+static int check_existing(const char *path, const struct sockaddr_un *sa)
+{
+	struct stat st;
+	int fd, err;
+
+	if (lstat(path, &st))
+		return errno == ENOENT ? 0 : -errno;
+	if (!S_ISSOCK(st.st_mode))
+		return -EINVAL;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	err = connect(fd, (const struct sockaddr *)sa, sizeof(*sa)) ? -errno : -EADDRINUSE;
+	(void)close(fd);
+	return err == -EADDRINUSE ? err : 0; /* nobody answers: it may be replaced */
+}
+
+static int make_parent(const char *path)
+{
+	char dir[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	char *slash;
+
+	(void)snprintf(dir, sizeof(dir), "%s", path);
+	slash = strrchr(dir, '/');
+	if (!slash || slash == dir)
+		return 0;
+	*slash = 0;
+	return mkdir(dir, 0755) && errno != EEXIST ? -errno : 0;
+}
+
+/* Binds a name beside the final one and renames, so that there is no moment without a socket. */
+static int bind_socket(const char *path)
+{
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	int err, n, fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0)
+		return -errno;
+	n = snprintf(sa.sun_path, sizeof(sa.sun_path), "%s.new", path);
+	err = n < 0 || (size_t)n >= sizeof(sa.sun_path) ? -EINVAL : 0;
+	if (!err) {
+		(void)unlink(sa.sun_path);
+		if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)) || chmod(sa.sun_path, 0666) ||
+		    listen(fd, API_CONNS_MAX) || rename(sa.sun_path, path)) {
+			err = -errno;
+			(void)unlink(sa.sun_path);
+		}
+	}
+	if (err) {
+		(void)close(fd);
+		return err;
+	}
+	return fd;
+}
+
+int api_listen(struct api *api, const char *path)
+{
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	struct listener *l = &api->listeners[api->n_listeners];
+	int err;
+
+	if (api->n_listeners == LISTENERS_MAX)
+		return -ENOBUFS;
+	if (strlen(path) >= sizeof(sa.sun_path))
+		return -EINVAL;
+	(void)snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", path);
+	err = check_existing(path, &sa);
+	if (!err)
+		err = make_parent(path);
+	if (err)
+		return err;
+	l->fd = bind_socket(path);
+	if (l->fd < 0)
+		return l->fd;
+	l->api = api;
+	l->pause.fn = listener_resume;
+	l->pause.ctx = l;
+	(void)snprintf(l->path, sizeof(l->path), "%s", path);
+	err = loop_fd_add(api->cfg.loop, &l->watch, l->fd, EPOLLIN, listener_ready, l);
+	if (err) {
+		(void)close(l->fd);
+		return err;
+	}
+	api->n_listeners++;
+	return 0;
+}
+
+/* --- life --- */
+
+struct api *api_new(const struct api_cfg *cfg)
+{
+	struct api *api = calloc(1, sizeof(*api));
+
+	if (!api)
+		return NULL;
+	api->cfg = *cfg;
+	api->tables[api->n_tables++] = &api_core_table;
+	api->tables[api->n_tables++] = &api_net_table;
+	api->tables[api->n_tables++] = &api_meshd_table;
+	return api;
+}
+
+void api_free(struct api *api)
+{
+	if (!api)
+		return;
+	for (size_t i = 0; i < API_CONNS_MAX; i++)
+		if (api->conns[i])
+			conn_free(api->conns[i]);
+	for (size_t i = 0; i < api->n_listeners; i++) {
+		loop_fd_del(api->cfg.loop, &api->listeners[i].watch);
+		loop_timer_stop(api->cfg.loop, &api->listeners[i].pause);
+		(void)close(api->listeners[i].fd);
+		(void)unlink(api->listeners[i].path);
+	}
+	free(api);
+}
+
+int api_add_table(struct api *api, const struct api_table *table)
+{
+	if (api->n_tables == TABLES_MAX)
+		return -ENOBUFS;
+	api->tables[api->n_tables++] = table;
+	return 0;
+}
+
+size_t api_n_conns(const struct api *api)
+{
+	return api->n_conns;
+}
+
+const struct api_backend *api_backend(const struct api *api)
+{
+	return api->cfg.backend;
+}
+
+void *api_coord(const struct api *api)
+{
+	return api->cfg.coord;
+}
+
+const char *api_query(const struct api_req *req, const char *name, char *buf, size_t size)
+{
+	return http1_query(req->http, name, buf, size) ? buf : NULL;
+}
