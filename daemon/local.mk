@@ -2,12 +2,18 @@
 noinst_LIBRARIES += libdaemon.a
 libdaemon_a_SOURCES = \
 	daemon/counters.c daemon/counters.h \
-	daemon/dp.h \
+	daemon/aeadpick.c daemon/aeadpick.h \
+	daemon/dp.c daemon/dp_poll.c daemon/dp_relay.c daemon/dp.h daemon/dpstate.h \
+	daemon/forward.c \
 	daemon/loop.c daemon/loop.h \
 	daemon/nft.h \
 	daemon/ring.c daemon/ring.h \
 	daemon/rtnl.h \
-	daemon/snapshot.c daemon/snapshot.h
+	daemon/slots.c daemon/slots.h \
+	daemon/snapshot.c daemon/snapshot.h \
+	daemon/tun.c daemon/tun.h \
+	daemon/usock.c daemon/usock.h \
+	daemon/worker.c daemon/worker_in.c daemon/worker_out.c
 
 # The local API, state and settings.
 libdaemon_a_SOURCES += \

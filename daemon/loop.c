@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Event loop of the control thread: epoll, one timerfd for the deadline heap, signalfd, helper thread. */
+#include "config.h"
+
 #include "daemon/loop.h"
 
 #include <assert.h>

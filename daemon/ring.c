@@ -3,6 +3,8 @@
  *
  * A record is an 8-byte head (its size, or SKIP: the rest of the ring is unused) and its bytes, rounded up
  * to 8. Positions count bytes for ever and are taken modulo the size. */
+#include "config.h"
+
 #include "daemon/ring.h"
 
 #include <errno.h>

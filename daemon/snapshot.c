@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Grace periods: a list of retired objects that is swept after synchronize_rcu() on the helper thread. */
+#include "config.h"
+
 #include "daemon/snapshot.h"
 
 #include <stdbool.h>

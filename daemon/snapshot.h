@@ -22,23 +22,25 @@ struct loop;
 struct snapshot;
 
 /* A pointer that control stores and workers load. */
-typedef _Atomic(void *) snapshot_ptr;
+struct snapshot_ptr {
+	_Atomic(void *) p;
+};
 
 /* Release: pairs with the acquire in snapshot_load(). */
-static inline void snapshot_store(snapshot_ptr *p, void *v)
+static inline void snapshot_store(struct snapshot_ptr *p, void *v)
 {
-	atomic_store_explicit(p, v, memory_order_release);
+	atomic_store_explicit(&p->p, v, memory_order_release);
 }
 
-static inline void *snapshot_load(const snapshot_ptr *p)
+static inline void *snapshot_load(const struct snapshot_ptr *p)
 {
-	return atomic_load_explicit(p, memory_order_acquire);
+	return atomic_load_explicit(&p->p, memory_order_acquire);
 }
 
 /* By the thread that stores. */
-static inline void *snapshot_own(const snapshot_ptr *p)
+static inline void *snapshot_own(const struct snapshot_ptr *p)
 {
-	return atomic_load_explicit(p, memory_order_relaxed);
+	return atomic_load_explicit(&p->p, memory_order_relaxed);
 }
 
 /* First member (or any member) of an object that is published: its place in the list of retired ones. */

@@ -63,3 +63,10 @@ check_PROGRAMS += \
 
 check_PROGRAMS += \
 	tests/unit/test_disco
+
+# Super-packets of the TUN device.
+libnetstack_a_SOURCES += \
+	netstack/wire/offload.c netstack/wire/offload.h
+
+check_PROGRAMS += \
+	tests/unit/test_offload

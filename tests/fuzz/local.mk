@@ -12,3 +12,6 @@ endif
 check_PROGRAMS += \
 	tests/fuzz/fuzz_http1 \
 	tests/fuzz/fuzz_json
+
+check_PROGRAMS += \
+	tests/fuzz/fuzz_tso_gro

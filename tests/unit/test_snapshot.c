@@ -21,10 +21,10 @@ struct view {
 };
 
 struct fixture {
-	snapshot_ptr view;
-	counter_mark stop;
-	counter batches;
-	counter bad;
+	struct snapshot_ptr view;
+	struct counter_mark stop;
+	struct counter batches;
+	struct counter bad;
 	bool is_sleepy;
 };
 

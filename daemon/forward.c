@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: MIT */
+/* The relay's workers: one socket per family and core on one port, and the forwarding itself, which the in worker
+ * shares when the relay uses the main sockets.
+ *
+ * A receive buffer from one source holds equal segments but not necessarily of one VNI: runs of one VNI are forwarded
+ * with one send, byte for byte and without a copy. What is not bound data goes to control in arrival order
+ * (peer-relay 7; ARCHITECTURE 6). */
+#include "config.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "daemon/dpstate.h"
+#include "wire/classify.h"
+
+struct forward {
+	struct worker w;
+	struct usock socks[2]; /* IPv4, IPv6; fd -1 = none */
+	uint32_t number;       /* of this worker: its events' socket is DP_SOCK_RELAY + number */
+	struct usock_rx rx;
+	uint32_t overflows[2];
+	struct mono now;
+	struct forward_batch batch;
+};
+
+/* --- forwarding --- */
+
+static void send_family(struct forward_batch *b, unsigned fam)
+{
+	struct dp_tally *t = &b->w->tally;
+	const uint32_t n = b->n_runs[fam];
+
+	b->n_runs[fam] = 0;
+	if (!n)
+		return;
+	if (b->sock[fam])
+		counter_add(&t->udp_sends, usock_send(b->sock[fam], b->runs[fam], n));
+	for (uint32_t i = 0; i < n; i++) {
+		const struct usock_run *run = &b->runs[fam][i];
+		const struct forward_owner *o = &b->owners[fam][i];
+
+		if (!b->sock[fam] || run->error) {
+			counter_add(&t->relay_dropped[DP_RELAY_SEND_ERROR], run->n_segs);
+			continue;
+		}
+		if (run->was_too_big)
+			counter_add(&t->gso_fallbacks, 1);
+		counter_add(&t->relay_pkts[o->family_in][fam], run->n_segs);
+		counter_add(&t->relay_bytes[o->family_in][fam], run->bytes);
+		counter_add_shared(&o->vni->pkts[o->side], run->n_segs);
+		counter_add_shared(&o->vni->bytes[o->side], run->bytes);
+	}
+}
+
+void forward_flush(struct forward_batch *b)
+{
+	send_family(b, 0);
+	send_family(b, 1);
+	b->n_iov = 0;
+}
+
+static bool is_addr(const struct usock_addr *a, const struct usock_addr *b)
+{
+	if (a->u.sa.sa_family != b->u.sa.sa_family)
+		return false;
+	if (a->u.sa.sa_family == AF_INET)
+		return a->u.in.sin_port == b->u.in.sin_port &&
+		       a->u.in.sin_addr.s_addr == b->u.in.sin_addr.s_addr;
+	return a->u.in6.sin6_port == b->u.in6.sin6_port &&
+	       memcmp(&a->u.in6.sin6_addr, &b->u.in6.sin6_addr, 16) == 0;
+}
+
+/* The newest run of the family, if the segment continues it: same session and direction, right behind it in the
+ * buffer, not longer. */
+static struct usock_run *newest_run(struct forward_batch *b, unsigned fam, const struct dp_vni *vni,
+				    uint8_t side, const uint8_t *data, uint32_t size)
+{
+	struct usock_run *run;
+	const struct forward_owner *o;
+
+	if (!b->n_runs[fam])
+		return NULL;
+	run = &b->runs[fam][b->n_runs[fam] - 1];
+	o = &b->owners[fam][b->n_runs[fam] - 1];
+	/* A shorter segment was the last: then its run's bytes are no multiple of the segment size. */
+	if (o->vni != vni || o->side != side || size > run->seg_size || run->bytes % run->seg_size ||
+	    run->n_segs == USOCK_RUN_SEGS_MAX || run->bytes + size > USOCK_RUN_BYTES_MAX ||
+	    (uint8_t *)run->iov->iov_base + run->iov->iov_len != data)
+		return NULL;
+	return run;
+}
+
+static void add_segment(struct forward_batch *b, struct dp_vni *vni, const struct dp_bound *bound, uint8_t side,
+			uint8_t *data, uint32_t size)
+{
+	const struct usock_addr *to = &bound->to[!side];
+	const unsigned fam = to->u.sa.sa_family == AF_INET6;
+	struct usock_run *run = newest_run(b, fam, vni, side, data, size);
+
+	if (!run) {
+		uint32_t at;
+
+		if (b->n_runs[fam] == USOCK_RUNS_MAX)
+			send_family(b, fam);
+		if (b->n_iov == FORWARD_IOV_MAX)
+			forward_flush(b);
+		at = b->n_runs[fam]++;
+		run = &b->runs[fam][at];
+		b->owners[fam][at] = (struct forward_owner){
+			.vni = vni, .side = side, .family_in = dp_fam(bound->ep[side].ip.family) ? 1 : 0
+		};
+		*run = (struct usock_run){ .to = *to, .iov = &b->iov[b->n_iov++], .n_iov = 1,
+					   .seg_size = size };
+		*run->iov = (struct iovec){ data, 0 };
+	}
+	run->iov->iov_len += size;
+	run->bytes += size;
+	run->n_segs++;
+}
+
+bool forward_add(struct forward_batch *b, struct mono now, uint32_t vni, const struct usock_addr *from,
+		 uint8_t *data, uint32_t size)
+{
+	struct slots_entry *e = slots_get(&b->w->dp->vnis, vni);
+	const struct dp_bound *bound;
+	struct dp_vni *v;
+
+	if (!e)
+		return false;
+	v = CONTAINER_OF(e, struct dp_vni, slot);
+	bound = snapshot_load(&v->bound);
+	for (uint8_t side = 0; side < 2; side++) {
+		if (!is_addr(from, &bound->to[side]))
+			continue;
+		counter_set(&v->last[side], (uint64_t)now.ns);
+		add_segment(b, v, bound, side, data, size);
+		return true;
+	}
+	return false;
+}
+
+/* --- the workers --- */
+
+static void to_control(struct forward *f, enum dp_event_kind kind, const struct usock_msg *m,
+		       const uint8_t *data, uint32_t size)
+{
+	const struct ep from = usock_ep(&m->from);
+	const struct dp_note note = { .kind = (uint8_t)kind, .path = path_direct(&from),
+				      .sock = DP_SOCK_RELAY + f->number, .when = f->now };
+
+	if (!worker_note(&f->w, &note, data, size))
+		counter_add(&f->w.tally.relay_dropped[DP_RELAY_RATE_LIMIT], 1);
+}
+
+static void handle_segment(struct forward *f, const struct usock_msg *m, uint8_t *data, uint32_t size)
+{
+	struct geneve_hdr hdr;
+
+	if (classify(data, size).kind == CLASSIFY_STUN && data[0] >> 6 == 0 && data[1] == 1) {
+		to_control(f, DP_EV_STUN, m, data, size);
+		return;
+	}
+	if (geneve_parse(&hdr, data, size) < 0)
+		return; /* a stray byte behind a batch, or garbage: silently (peer-relay 7) */
+	if (!hdr.control && forward_add(&f->batch, f->now, hdr.vni, &m->from, data, size))
+		return;
+	/* Not bound on both sides, a bind message, or another source: control knows. */
+	to_control(f, DP_EV_GENEVE, m, data, size);
+}
+
+static bool take_udp(struct forward *f, unsigned fam)
+{
+	const struct usock *sock = &f->socks[fam];
+	const int n = sock->fd >= 0 ? usock_recv(sock, &f->rx) : 0;
+
+	if (n <= 0)
+		return false;
+	counter_add(&f->w.tally.udp_recvs, 1);
+	for (int k = 0; k < n; k++) {
+		const struct usock_msg *m = &f->rx.msgs[k];
+
+		for (uint32_t at = 0; at < m->size; at += m->seg_size)
+			handle_segment(f, m, m->data + at,
+				       m->size - at < m->seg_size ? m->size - at : m->seg_size);
+	}
+	forward_flush(&f->batch);
+	worker_count_overflow(&f->w, &f->rx, &f->overflows[fam]);
+	return true;
+}
+
+static bool sleep_until_ready(struct forward *f, bool is_trimmed)
+{
+	struct pollfd fds[3] = { { .fd = f->w.bell.fd, .events = POLLIN },
+				 { .fd = f->socks[0].fd, .events = POLLIN },
+				 { .fd = f->socks[1].fd, .events = POLLIN } };
+	int n;
+
+	snapshot_offline();
+	n = poll(fds, 3, is_trimmed ? -1 : DP_IDLE_MS);
+	if (fds[0].revents)
+		bell_clear(&f->w.bell);
+	snapshot_online();
+	return n == 0;
+}
+
+static void *forward_main(void *arg)
+{
+	struct forward *f = arg;
+	bool is_trimmed = true;
+
+	snapshot_thread_enter();
+	while (!counter_mark_get(&f->w.stop)) {
+		bool any;
+
+		snapshot_quiescent();
+		f->now = loop_clock();
+		any = take_udp(f, 0);
+		if (take_udp(f, 1) || any)
+			continue;
+		if (sleep_until_ready(f, is_trimmed)) {
+			usock_rx_trim(&f->rx);
+			ring_trim(&f->w.notes);
+			is_trimmed = true;
+		} else {
+			is_trimmed = false;
+		}
+	}
+	snapshot_thread_leave();
+	return NULL;
+}
+
+void forward_close(struct forward *f)
+{
+	if (!f)
+		return;
+	worker_stop(&f->w);
+	worker_wipe(&f->w);
+	usock_close(&f->socks[0]);
+	usock_close(&f->socks[1]);
+	usock_rx_wipe(&f->rx);
+	free(f);
+}
+
+struct worker *forward_worker(struct forward *f)
+{
+	return &f->w;
+}
+
+struct usock *forward_sock(struct forward *f, enum ip_family family)
+{
+	struct usock *s = &f->socks[dp_fam((uint8_t)family)];
+
+	return s->fd >= 0 ? s : NULL;
+}
+
+/* --- opening --- */
+
+static int open_sock(const struct dp *dp, struct usock *s, enum ip_family family, uint16_t port, bool share)
+{
+	const struct usock_cfg cfg = { .family = family, .port = port, .mark = dp->fwmark,
+				       .can_share_port = share, .use_no_gso = dp->use_no_gso,
+				       .use_no_gro = dp->use_no_gro };
+
+	return usock_open(s, &cfg);
+}
+
+/* The first socket of a family tells whether the port is free: without SO_REUSEPORT a port that somebody else
+ * shares is refused too. It is opened again with sharing at once. */
+static int open_first(const struct dp *dp, struct usock *s, enum ip_family family, uint16_t port, bool share)
+{
+	int err = open_sock(dp, s, family, port, false);
+
+	if (!err && share) {
+		const uint16_t got = s->port;
+
+		usock_close(s);
+		err = open_sock(dp, s, family, got, true);
+	}
+	return err;
+}
+
+static int open_one(struct dp *dp, struct forward **out, uint32_t number, uint16_t port,
+		    struct forward *first, bool share, char err[static DP_ERR_MAX])
+{
+	struct forward *f = calloc(1, sizeof(*f));
+	int ret;
+
+	if (!f)
+		return -ENOMEM;
+	*out = f;
+	f->socks[0].fd = f->socks[1].fd = -1;
+	f->number = number;
+	f->w.is_forwarder = true;
+	ret = worker_init(&f->w, dp);
+	if (!ret)
+		ret = usock_rx_init(&f->rx);
+	if (ret)
+		return ret;
+	if (!first) {
+		ret = open_first(dp, &f->socks[0], IP_V4, port, share);
+		if (ret) {
+			(void)snprintf(err, DP_ERR_MAX, "relay: udp4 port %u: %s", port, strerror(-ret));
+			return ret;
+		}
+		ret = open_first(dp, &f->socks[1], IP_V6, port ? port : f->socks[0].port, share);
+		if (ret == -EADDRINUSE && !port)
+			ret = open_first(dp, &f->socks[1], IP_V6, 0, share);
+		if (ret)
+			log_info(dp->log, "relay: ignoring IPv6 bind failure: %s", strerror(-ret));
+		ret = 0;
+	} else {
+		ret = open_sock(dp, &f->socks[0], IP_V4, first->socks[0].port, true);
+		if (!ret && first->socks[1].fd >= 0)
+			ret = open_sock(dp, &f->socks[1], IP_V6, first->socks[1].port, true);
+		if (ret)
+			(void)snprintf(err, DP_ERR_MAX, "relay: port %u: %s", first->socks[0].port,
+				       strerror(-ret));
+	}
+	f->batch.w = &f->w;
+	f->batch.sock[0] = f->socks[0].fd >= 0 ? &f->socks[0] : NULL;
+	f->batch.sock[1] = f->socks[1].fd >= 0 ? &f->socks[1] : NULL;
+	return ret;
+}
+
+int forward_open(struct dp *dp, uint16_t port, struct forward *set[static DP_RELAY_SOCKS_MAX], uint32_t *n,
+		 char err[static DP_ERR_MAX])
+{
+	const long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	const uint32_t want = cores < 1 ? 1 : cores > DP_RELAY_SOCKS_MAX ? DP_RELAY_SOCKS_MAX : (uint32_t)cores;
+	int ret = 0;
+
+	(void)snprintf(err, DP_ERR_MAX, "relay: out of memory");
+	*n = 0;
+	for (uint32_t i = 0; i < want && !ret; i++) {
+		set[i] = NULL;
+		ret = open_one(dp, &set[i], i, port, i ? set[0] : NULL, want > 1, err);
+		if (set[i])
+			*n = i + 1;
+	}
+	for (uint32_t i = 0; i < *n && !ret; i++) {
+		ret = worker_start(&set[i]->w, "meshd-relay", forward_main, set[i]);
+		if (ret)
+			(void)snprintf(err, DP_ERR_MAX, "relay: thread: %s", strerror(-ret));
+	}
+	if (ret) {
+		for (uint32_t i = 0; i < *n; i++)
+			forward_close(set[i]);
+		*n = 0;
+		return ret;
+	}
+	log_info(dp->log, "relay: listening on udp4:%u sockets=%u", set[0]->socks[0].port, *n);
+	if (set[0]->socks[1].fd >= 0)
+		log_info(dp->log, "relay: listening on udp6:%u sockets=%u", set[0]->socks[1].port, *n);
+	return 0;
+}
