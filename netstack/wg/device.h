@@ -110,11 +110,11 @@ enum device_out_kind {
 	/* Unpublish 'kp' and free it after a grace period. */
 	DEVICE_KEYPAIR_REMOVE,
 	/* 'kp' became usable for sending, rekeys too: send staged packets and the TSMP disco
-	 * advertisement. */
+	 * advertisement. Repeated when a device_want() comes although a key is there. */
 	DEVICE_UP,
 	/* Seal an empty packet with 'kp' and send it by the ladder. */
 	DEVICE_KEEPALIVE,
-	/* No response for 90 s, or reset: drop staged packets. */
+	/* No response for 90 s: drop staged packets. */
 	DEVICE_DOWN,
 	/* A handshake message of 'peer' from path 'to' proved authentic: tell the ladder. */
 	DEVICE_HEARD,
@@ -181,6 +181,10 @@ bool device_poll(struct device *d, struct mono now, struct device_out *out);
 struct mono device_deadline(const struct device *d);
 void device_tick(struct device *d, struct mono now);
 void device_wipe(struct device *d);
+
+/* Greatest stamp used so far: stored at a clean stop instead of the last PERSIST, so that the next
+ * run does not start ahead of the clock. */
+int64_t device_stamp_floor(const struct device *d);
 
 /* Greatest initiation stamp seen from the peer, to be stored across restarts if wanted. */
 void device_seen_stamp(const struct device_peer *peer, uint8_t stamp[static WGMSG_TIMESTAMP_SIZE]);

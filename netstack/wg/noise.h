@@ -101,9 +101,12 @@ MESH_MUST_USE int noise_consume_response(const struct noise_hs *hs, const struct
 					 const struct noise_peer *peer,
 					 const struct wg_response *msg, struct noise_keys *keys);
 
-/* TAI64N stamp of wall time: 8 bytes of seconds + 2^62 + 10, 4 of nanoseconds, big endian; compares
- * with memcmp. The nanoseconds are rounded down to 2^24 so that a stamp tells little about the
- * clock. */
+/* Granularity of a stamp, so that it tells little about the clock; a power of two. Two stamps at
+ * least this far apart differ. */
+enum { NOISE_STAMP_STEP_NS = 1 << 24 };
+
+/* TAI64N stamp of wall time: 8 bytes of seconds + 2^62 + 10, 4 of nanoseconds rounded down to
+ * NOISE_STAMP_STEP_NS, big endian; stamps compare with memcmp. */
 void noise_tai64n(uint8_t stamp[static WGMSG_TIMESTAMP_SIZE], int64_t wall_ns);
 
 #endif

@@ -3,26 +3,30 @@
  * (wg/device.h) owns the sessions, finds the one that a message is for, and carries the outputs on.
  *
  *                 want, rekey due, 15 s unanswered
- *      IDLE ───────────────────────────────────► INITIATING ──┐ every 5 s + jitter: again
- *       ▲  ▲       90 s without response: DOWN     │   │   ▲   │
+ *      IDLE ───────────────────────────────────► INITIATING ──┐ every 5 s + jitter: SEND again
+ *       ▲  ▲       90 s without response: DOWN     │   │   ▲   │ cookie reply: once, sooner
  *       │  └──────────────────────────────────────┘   │   └───┘
  *       └──────────────────────────────────────────────┘
  *                 response: INSTALL, CURRENT, UP, KEEPALIVE
  *
- *      in either state: initiation accepted: response out, INSTALL (next slot);
- *                       first packet received on the next slot: CURRENT, UP
+ *      in either state: initiation accepted: INSTALL (next slot), SEND response;
+ *                       first packet received on the next slot: CURRENT, UP, then IDLE
  *
  * Key slots as in the reference: 'current' sends; 'next' was made by us as responder and waits for
- * the peer's first packet; 'previous' still opens what is on its way. A pair that leaves its slot
- * is REMOVEd. Timers (WireGuard paper 6): rekey by the initiator 120 s after the key was made, when
- * something is sent, or 165 s after, when something is received; 15 s after data went out and
- * nothing came back: a new handshake; 10 s after data came and nothing was sent: a keepalive; 540 s
- * after the last handshake: all keys wiped.
+ * the peer's first packet; 'previous' still opens what is on its way. One more, 'older', keeps the
+ * pair that crossing rekeys displace a moment early, so that nothing in flight is lost. A pair that
+ * leaves its slot is REMOVEd.
+ *
+ * Timers (WireGuard paper 6): rekey by the initiator when something is sent 120 s after the key was
+ * made, or received 165 s after; 15 s after data went out and nothing came back: a new handshake;
+ * 10 s after data came and nothing was sent: a keepalive; 540 s after the last key was made: all
+ * keys wiped.
  *
  * Traffic is not reported per packet: workers count in the key pair (keypair_note_*) and post the
- * peer to control when that returns true; session_activity() then reads the counters.
+ * peer to control when that returns true; session_activity() then reads the counters, and once more
+ * by itself when the interval in which workers keep quiet is over.
  *
- * Control thread. Times never go backwards. */
+ * The owner polls until false after every input. Control thread. Times never go backwards. */
 #ifndef NETSTACK_WG_SESSION_H
 #define NETSTACK_WG_SESSION_H
 
@@ -50,25 +54,31 @@ enum {
 	SESSION_INITIATION_MIN_MS = 20, /* 50 initiations a second from one peer */
 };
 
-/* Initiation stamps of the whole node: strictly increasing over all peers, and over restarts.
- * 'reserved' is on disk (DEVICE_PERSIST) before stamps pass it; a fresh start continues above it.
- */
+/* Initiation stamps must increase for every peer, over restarts and clock jumps too. Each session
+ * keeps its own last one; the node keeps 'reserved_ns', which is stored (DEVICE_PERSIST) before
+ * stamps reach it, and starts above what was stored. */
 struct session_stamps {
-	int64_t last_ns;     /* greatest stamp used */
+	int64_t base_ns;     /* as stored by the last run; stamps are greater */
+	int64_t last_ns;     /* greatest stamp used by this run */
 	int64_t reserved_ns; /* stamps up to here may be used */
 	bool persist;        /* 'reserved_ns' was raised and not yet polled */
 };
 
+/* How far ahead stamps are reserved: a run that is killed at once moves them by no more than this.
+ */
+enum { SESSION_STAMP_RESERVE_S = 60 };
+
 struct session_cfg {
 	struct node_key peer;
 	const uint8_t *psk;              /* 32 bytes, read during init; null = zeros */
-	struct peer_id id;                /* goes into the key pairs */
+	struct peer_id id;               /* goes into the key pairs */
 	uint32_t persistent_keepalive_s; /* 0 = off */
 	const struct crypto *crypto;     /* these five are borrowed for the session's life */
 	const struct noise_self *self;
 	struct index_table *indices;
 	struct session_stamps *stamps;
 	const struct env *env;
+	void *index_owner; /* what index_get() gives for our indices; borrowed */
 	/* Greatest initiation stamp seen from the peer before a restart; null = none. Read during
 	 * init. */
 	const uint8_t *seen_stamp;
@@ -94,54 +104,64 @@ struct session_out {
 	uint8_t msg[WGMSG_HANDSHAKE_MAX];
 };
 
-enum { SESSION_QUEUE = 12 };
+/* Most outputs of one input, with room to spare. */
+enum { SESSION_QUEUE = 16 };
 
 struct session_event {
-	uint8_t kind; /* enum session_out_kind */
+	uint8_t kind; /* enum session_event_kind of session.c */
 	struct keypair *kp;
 };
 
 struct session {
-	struct session_cfg cfg;
+	struct session_cfg cfg; /* its 'psk' and 'seen_stamp' are null: they were copied */
 	struct noise_peer noise;
 	struct cookie_maker cookie;
 
 	/* Handshake as initiator. */
 	struct noise_hs *hs;         /* owned; null unless one is in flight */
-	struct mono first_attempt;   /* of this series; MONO_NEVER: idle */
+	struct mono first_attempt;   /* when this series began */
 	struct mono next_attempt;    /* MONO_NEVER: idle */
 	struct mono last_initiation; /* sent; zero: never */
+	int64_t stamp_ns;            /* of the last initiation */
+	bool cookie_retried;         /* this series was hastened by a cookie reply */
 
 	/* Handshake as responder. */
 	uint8_t seen_stamp[WGMSG_TIMESTAMP_SIZE];
 	struct mono last_accepted; /* initiation accepted; zero: never */
 
 	/* Key slots; borrowed from the data plane between INSTALL and REMOVE. */
-	struct keypair *current, *previous, *next;
-	struct mono derived;  /* last key pair made; zero: none */
-	bool lastminute_done; /* the 165 s rekey of the current pair was started */
+	struct keypair *current, *next, *previous, *older;
+	bool lastminute_done; /* the 165 s rekey of the current pair was begun */
 
-	/* Timers. */
-	struct mono keepalive_at, new_handshake_at, zero_at, persistent_at;
+	/* Timers. Zero or MONO_NEVER: off. */
+	struct mono unanswered_since; /* first data sent that nothing came back for; zero: none */
+	struct mono unacknowledged_since; /* first data received that nothing was sent after; zero:
+					     none */
+	struct mono recheck_at;           /* read the counters again */
+	struct mono zero_at;              /* wipe all keys */
+	struct mono persistent_at;
+	struct mono repeat_up_at, last_up; /* UPs that answer a wish which came late */
 
-	/* Traffic of pairs that are gone, and handshake messages. */
-	uint64_t tx_bytes, rx_bytes;
+	/* Handshake messages count as traffic too. */
+	struct mono hs_sent, hs_received;
 	struct mono last_handshake; /* completed; zero: never */
-	struct mono heard;          /* last authentic packet or handshake message */
 
-	/* Outputs not yet polled. */
+	uint64_t tx_bytes, rx_bytes; /* of pairs that are gone, and handshake messages */
+	uint64_t seen_pkts;          /* sum of packets at the last look at the counters */
+
+	/* Outputs not yet polled; the messages of queued SENDs. */
 	struct session_event queue[SESSION_QUEUE];
 	uint8_t q_first, q_len;
-	uint8_t send[WGMSG_HANDSHAKE_MAX];
-	uint8_t send_size; /* 0: nothing to send */
+	struct wg_initiation initiation;
+	struct wg_response response;
 };
 
 /* Prepares a session; nothing happens until something is wanted or received. '*cfg' is copied.
  * Cannot fail. */
 void session_init(struct session *s, const struct session_cfg *cfg);
 
-/* A packet wants to be sent and no usable key is there, or the current one is due. Starts a
- * handshake unless one is in flight; the 90 seconds count anew. */
+/* A packet wants to be sent and the worker has no usable key. Starts a handshake unless one is in
+ * flight; the 90 seconds count anew. If there is a key by now, UP comes (once more). */
 void session_want(struct session *s, struct mono now);
 
 /* Reads the counters of the key pairs; called when a worker's note about this peer arrives. */
@@ -159,16 +179,15 @@ MESH_MUST_USE int session_input_response(struct session *s, struct mono now,
 					 const struct wg_response *msg);
 
 /* A cookie reply to our last handshake message; the next one carries mac2.
- * Returns 0; -EBADMSG; -EPROTO if nothing is out. */
+ * Returns 0; -EBADMSG; -EPROTO if nothing is out. A series of attempts is hastened once. */
 MESH_MUST_USE int session_input_cookie_reply(struct session *s, struct mono now,
 					     const struct wg_cookie_reply *msg);
 
-/* Forgets handshake and keys: REMOVE for every pair, DOWN if one was current. The peer stays. Used
- * when the peer's disco key changed by control, and before session_wipe(). */
+/* Forgets handshake and keys: CURRENT null, REMOVE for every pair. The peer stays. Used when the
+ * peer's disco key changed by control, and before session_wipe(). */
 void session_reset(struct session *s);
 
-/* Next output, or false. '*out' is overwritten; 'msg' is valid until the next call that changes the
- * session. */
+/* Next output, or false. */
 bool session_poll(struct session *s, struct mono now, struct session_out *out);
 struct mono session_deadline(const struct session *s);
 void session_tick(struct session *s, struct mono now);
