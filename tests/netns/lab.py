@@ -305,8 +305,25 @@ class Lab:
             sys.exit(1)
         if error is not None and not isinstance(error, SystemExit):
             self.show_logs()
+        reports = self.sanitizer_reports() if error is None else []
         self.close()
+        if reports:
+            say("FAILED: sanitizer reports:\n" + "\n".join(reports))
+            sys.exit(1)
         return False
+
+    def sanitizer_reports(self):
+        """The lines by which a daemon built with sanitizers complained in its log."""
+        found = []
+        for name in sorted(os.listdir(self.dir)):
+            if name.endswith(".log"):
+                with open(os.path.join(self.dir, name), errors="replace") as f:
+                    lines = f.read().splitlines()
+                for number, line in enumerate(lines):
+                    if "Sanitizer: " in line or ": runtime error: " in line:
+                        found += ["%s: %s" % (name, row) for row in lines[number:number + 25]]
+                        break
+        return found
 
     def show_logs(self):
         for name in sorted(os.listdir(self.dir)):
