@@ -222,8 +222,8 @@ class Nat(Host):
             lab.attach_public(self, "w0")
         self.become(kind)
 
-    def attach(self, host, dev):
-        """Gives 'host' an interface 'dev' and an address on the inside."""
+    def attach(self, host, dev, metric=100):
+        """Gives 'host' an interface 'dev', an address on the inside and a default route."""
         self.n_hosts += 1
         port = "p%d" % self.n_hosts
         self.ip("link add %s type veth peer name %s netns %s" % (port, dev, host.ns))
@@ -231,7 +231,7 @@ class Nat(Host):
         host.addr = "%s%d" % (self.net, self.first + 1 + self.n_hosts)
         host.ip("addr add %s/%d dev %s" % (host.addr, self.bits, dev))
         host.ip("link set %s up" % dev)
-        host.ip("route add default via %s" % self.inside)
+        host.ip("route add default via %s metric %d" % (self.inside, metric))
 
     def become(self, kind):
         """Turns the box into another kind of NAT: old mappings are forgotten."""
