@@ -4,6 +4,7 @@ tests_libtest_a_SOURCES = \
 
 dist_check_SCRIPTS += \
 	tests/check-layers \
+	tests/check-listed \
 	tests/check-pure \
 	tests/check-size
 EXTRA_DIST += tests/vectors tests/pure.allow tests/size.allow tests/codespell.ignore

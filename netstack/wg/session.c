@@ -44,7 +44,7 @@ static bool has_room(const struct session *s)
 static void push(struct session *s, enum session_event_kind kind, struct keypair *kp)
 {
 	assert(s->q_len < SESSION_QUEUE);
-	s->queue[(s->q_first + s->q_len) % SESSION_QUEUE] = (struct session_event){ kind, kp };
+	s->queue[(s->q_first + s->q_len) % SESSION_QUEUE] = (struct session_event){ (uint8_t)kind, kp };
 	s->q_len++;
 }
 

@@ -8,10 +8,11 @@ check_LIBRARIES += tests/fuzz/libreplay.a
 tests_fuzz_libreplay_a_SOURCES = tests/fuzz/replay.c
 endif
 
-# The control connection.
-check_PROGRAMS += \
-	tests/fuzz/fuzz_http1 \
-	tests/fuzz/fuzz_json
-
-check_PROGRAMS += \
-	tests/fuzz/fuzz_tso_gro
+check_PROGRAMS += tests/fuzz/fuzz_classify
+check_PROGRAMS += tests/fuzz/fuzz_disco
+check_PROGRAMS += tests/fuzz/fuzz_http1
+check_PROGRAMS += tests/fuzz/fuzz_json
+check_PROGRAMS += tests/fuzz/fuzz_relay_srv
+check_PROGRAMS += tests/fuzz/fuzz_stun
+check_PROGRAMS += tests/fuzz/fuzz_tsmp
+check_PROGRAMS += tests/fuzz/fuzz_tso_gro
