@@ -1,6 +1,9 @@
 # Sources and unit tests of netstack/control.
 libnetstack_a_SOURCES += \
 	netstack/control/ctlclient.h \
-	netstack/control/ctlnoise.h \
+	netstack/control/ctlnoise.c netstack/control/ctlnoise.h \
 	netstack/control/h2.h \
 	netstack/control/netmap.h
+
+check_PROGRAMS += \
+	tests/unit/test_ctlnoise

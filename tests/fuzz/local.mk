@@ -16,3 +16,8 @@ check_PROGRAMS += tests/fuzz/fuzz_relay_srv
 check_PROGRAMS += tests/fuzz/fuzz_stun
 check_PROGRAMS += tests/fuzz/fuzz_tsmp
 check_PROGRAMS += tests/fuzz/fuzz_tso_gro
+
+# The control connection.
+check_PROGRAMS += \
+	tests/fuzz/fuzz_http1 \
+	tests/fuzz/fuzz_json
