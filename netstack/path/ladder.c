@@ -79,7 +79,9 @@ static void want_cmm(struct ladder *l, struct mono now)
 {
 	if (ladder_derp(l).kind != PATH_DERP || l->cmm_waits || !mono_is_never(l->cmm_at))
 		return;
-	if (pathself_eps_are_fresh(l->self, now)) {
+	/* Our NAT may be what changed when a path fails: ask again what we look like from outside. */
+	if (pathself_eps_are_fresh(l->self, now) &&
+	    !(ladder_is_suspect(l) && mono_due(mono_add_ms(l->self->eps_at, SUSPECT_FRESH_MS), now))) {
 		l->cmm_at = mono_add_ms(now, CMM_DELAY_MS);
 	} else {
 		l->cmm_waits = true;
@@ -203,16 +205,16 @@ void ladder_input_ping(struct ladder *l, struct mono now, const struct path_addr
 			return;
 	}
 	queue_pong(l, now, from, &ping->tx);
-	if (from->kind != PATH_DIRECT || known < 0 || ladder_is_trusted_direct(l, now)) {
-		/* A new address while ours is fine: the peer may have moved. */
-		if (known != 1)
-			return;
+	if (from->kind != PATH_DIRECT || known < 0)
+		return;
+	/* A new address while ours is fine: the peer may have moved. */
+	if (known == 1)
 		ladder_watch_hint(l, now);
-	}
+	else if (ladder_is_trusted_direct(l, now))
+		return;
 	/* Our own Ping opens our NAT towards it, and tells whether the way back works. */
 	c = prober_find(&l->prober, &from->ep);
-	if (c && (known == 1 || mono_is_zero(c->last_sent) ||
-		  mono_due(mono_add_s(c->last_sent, PROBER_INTERVAL_S), now)) &&
+	if (c && prober_may_ping_back(c, now) &&
 	    prober_ping(&l->prober, now, from, PROBER_DISCOVERY, 0, 0) != 0)
 		l->self->n.drop_ping_limit++;
 }
@@ -586,12 +588,15 @@ size_t ladder_known_relays(const struct ladder *l, struct mono now,
 {
 	size_t n = 0;
 
-	for (size_t i = 0; i < l->n_relays; i++) {
+	/* While best is in doubt, or gone, nothing counts that has not answered since: our NAT may have
+	 * given us another address, which the servers do not know. */
+	for (size_t i = 0; i < l->n_relays && ladder_has_best(l); i++) {
 		const struct ladder_relay *r = &l->relays[i];
+		const bool is_warm = r->missed <= 1 && !mono_due(mono_add_ms(r->last_pong, WARM_MS), now);
 		const bool is_best = path_eq(&r->rp.path, &l->best.path);
 
-		if (is_best ? ladder_is_trusted(l, now) :
-			      r->missed <= 1 && !mono_due(mono_add_ms(r->last_pong, WARM_MS), now))
+		if (ladder_is_suspect(l) ? !mono_before(r->last_pong, l->suspect_since) :
+					   (is_best ? ladder_in_trust(l, now) : is_warm))
 			out[n++] = r->rp;
 	}
 	return n;

@@ -138,7 +138,8 @@ void ladder_drop_best(struct ladder *l, struct mono now, const char *why)
 		return;
 	key_short(key, KEY_NODE, l->node.b);
 	log_debug(l->self->env->log, "path: %s: left %s: %s", key, path_write(text, &l->best.path), why);
-	if (find_alternative(l, before_ms(now, TRUST_MS), &next)) {
+	/* What did not answer while best was in doubt is dead too. */
+	if (find_alternative(l, ladder_is_suspect(l) ? l->suspect_since : before_ms(now, TRUST_MS), &next)) {
 		ladder_set_best(l, now, &next);
 		return;
 	}

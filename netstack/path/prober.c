@@ -9,6 +9,7 @@
 
 enum {
 	RETRY_MS = 20,        /* when the node-wide limit holds Pings back */
+	BACK_MS = 1000,
 	LOST_AFTER_S = 10,    /* an answer this old no longer counts as "answers" */
 	UDP_IP4 = 28, UDP_IP6 = 48,
 };
@@ -184,6 +185,15 @@ int prober_note_ping(struct prober *p, struct mono now, const struct ep *ep, con
 	c->last_tx = *tx;
 	c->has_last_tx = true;
 	return is_new ? 1 : 0;
+}
+
+bool prober_may_ping_back(struct prober_cand *c, struct mono now)
+{
+	if ((!mono_is_zero(c->last_pong) && !mono_due(mono_add_s(c->last_pong, PROBER_INTERVAL_S), now)) ||
+	    (!mono_is_zero(c->last_back) && !mono_due(mono_add_ms(c->last_back, BACK_MS), now)))
+		return false;
+	c->last_back = now;
+	return true;
 }
 
 void prober_prune(struct prober *p, struct mono now)

@@ -63,6 +63,7 @@ struct prober_cand {
 	struct disco_tx last_tx;    /* of the last Ping received from here */
 	struct mono last_sent;      /* last Ping queued; ZERO = never, or the limit was reset */
 	struct mono last_ping;      /* last Ping received */
+	struct mono last_back;      /* last Ping sent because one was received */
 	struct mono last_cmm;       /* last CallMeMaybe that named it */
 	struct mono last_pong;      /* ZERO = never */
 	int64_t latency_ns;         /* by the last Pong */
@@ -119,6 +120,10 @@ MESH_MUST_USE int prober_set_cmm(struct prober *p, struct mono now, const struct
  * -ESTALE if the Ping is a duplicate (no Pong), -ENOMEM, -ENOBUFS. */
 MESH_MUST_USE int prober_note_ping(struct prober *p, struct mono now, const struct ep *ep,
 				   const struct disco_tx *tx);
+/* Should a Ping received from this candidate be answered by one of ours too? The sender's NAT is open for us
+ * now, which our last unanswered Ping may have been too early for. At most once a second per address;
+ * true counts as done. */
+bool prober_may_ping_back(struct prober_cand *c, struct mono now);
 /* Forgets candidates learned from Pings that went quiet. */
 void prober_prune(struct prober *p, struct mono now);
 /* Forgets when candidates were pinged, so that the 5 s limit does not hold back the next round. */

@@ -263,6 +263,9 @@ static void take_endpoint(struct relayclient *rc, struct mono now, struct relayc
 
 	if (rival && rival->ep.lamport_id >= ep->lamport_id) {
 		rc->n.duplicates++;
+		/* Asked for again after the last repetition: everything was lost, begin anew. */
+		if (rival->ep.lamport_id == ep->lamport_id && mono_is_never(rival->repeat_at))
+			start_bind(rc, now, rival);
 		work_free(rc, w);
 		return;
 	}

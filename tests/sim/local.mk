@@ -1,0 +1,21 @@
+# The virtual world: whole nodes in virtual time.
+check_LIBRARIES += tests/sim/libsim.a
+tests_sim_libsim_a_SOURCES = \
+	tests/sim/light.c tests/sim/light.h \
+	tests/sim/net.c tests/sim/net.h \
+	tests/sim/topo.c tests/sim/topo.h \
+	tests/sim/world.c tests/sim/world.h
+
+SIM_LDADD = tests/sim/libsim.a $(LDADD)
+
+check_PROGRAMS += \
+	tests/sim/sim_failover \
+	tests/sim/sim_ladder \
+	tests/sim/sim_limits \
+	tests/sim/sim_roaming \
+	tests/sim/sim_soak
+tests_sim_sim_failover_LDADD = $(SIM_LDADD)
+tests_sim_sim_ladder_LDADD = $(SIM_LDADD)
+tests_sim_sim_limits_LDADD = $(SIM_LDADD)
+tests_sim_sim_roaming_LDADD = $(SIM_LDADD)
+tests_sim_sim_soak_LDADD = $(SIM_LDADD)

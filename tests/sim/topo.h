@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/* Topologies that many scenarios share. Names of NAT kinds as in RELIABILITY 9. */
+#ifndef TESTS_SIM_TOPO_H
+#define TESTS_SIM_TOPO_H
+
+#include "tests/sim/world.h"
+
+enum topo_kind {
+	TOPO_O,  /* open: public address */
+	TOPO_FC, /* full cone */
+	TOPO_EA, /* easy, filters by address */
+	TOPO_E,  /* easy, filters by address and port: plain Linux */
+	TOPO_CG, /* carrier NAT over an easy one */
+	TOPO_H,  /* hard: mapping by address and port */
+	TOPO_CH, /* carrier NAT that is hard over an easy one */
+	TOPO_U,  /* no UDP */
+	TOPO_KINDS,
+};
+
+extern const char *const topo_names[TOPO_KINDS];
+
+/* A node behind a NAT of that kind; 'i' (1..9) keeps addresses apart. */
+struct node *topo_node(struct world *w, const char *name, enum topo_kind kind, int i);
+
+/* Two nodes and, unless 'n_relays' is 0, public relays 203.0.113.201.. that are on; a while later. */
+struct topo {
+	struct world *w;
+	struct node *a, *b, *relay[3];
+};
+struct topo topo_pair(uint64_t seed, enum topo_kind a, enum topo_kind b, int n_relays);
+
+/* Every scenario ends with this: nothing was delivered twice or to a stranger, no machine span. Frees. */
+void topo_end(struct topo *t);
+
+#endif
