@@ -28,10 +28,11 @@ tests_unit_test_metrics_LDADD = libdaemon.a $(LDADD) -lm
 tests_unit_test_store_LDADD = libdaemon.a $(LDADD) $(SQLITE_LIBS)
 
 libdaemon_a_SOURCES += \
-	daemon/cert.h \
-	daemon/httpd.h \
-	daemon/stund.h \
-	daemon/tlsconn.h
+	daemon/cert.c daemon/cert.h daemon/cert_ssl.h \
+	daemon/httpd.c daemon/httpd.h \
+	daemon/resolve.c daemon/resolve.h \
+	daemon/stund.c daemon/stund.h \
+	daemon/tlsconn.c daemon/tlsconn.h
 
 # Tests of daemon/ link libdaemon.a before the pure library.
 check_PROGRAMS += tests/unit/test_loop
@@ -40,3 +41,5 @@ check_PROGRAMS += tests/unit/test_ring
 tests_unit_test_ring_LDADD = libdaemon.a $(LDADD)
 check_PROGRAMS += tests/unit/test_snapshot
 tests_unit_test_snapshot_LDADD = libdaemon.a $(LDADD) $(URCU_LIBS)
+check_PROGRAMS += tests/unit/test_streams
+tests_unit_test_streams_LDADD = libdaemon.a $(LDADD) $(CURL_LIBS) $(SSL_LIBS)

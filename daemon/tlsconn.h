@@ -3,7 +3,8 @@
  * certificate checks. All streams of the process share one descriptor that the event loop watches.
  *
  * libcurl connects (CURLOPT_CONNECT_ONLY) and then moves bytes; names are resolved on its own threads, so
- * nothing here blocks. Sockets carry the bypass mark, so DERP and control never enter the tunnel.
+ * nothing here blocks. Sockets carry the bypass mark, so DERP and control never enter the tunnel. A stream_addr
+ * with an address for one family is dialled by its addresses alone; DNS is asked only if it has none.
  *
  * Use: tlsconn_fd() into epoll for reading; when it is readable, or tlsconn_deadline() is due, call
  * tlsconn_run(); then drain tlsconn_poll(). Owner: control thread. Spec: derp 2.2, 3.4. */
@@ -23,6 +24,7 @@ enum {
 	TLSCONN_CONNECT_MS = 10000,   /* TCP and TLS, unless the machine gives up first */
 	TLSCONN_OUT_MAX = 256 * 1024, /* bytes queued for sending per stream */
 	TLSCONN_USER_TIMEOUT_MS = 15000,
+	TLSCONN_FLUSH_MS = 2000,
 	TLSCONN_MAX = 512,            /* streams */
 };
 
@@ -50,7 +52,7 @@ struct tlsconn_cfg {
 
 struct tlsconn_set;
 
-/* Returns the set or null (out of memory, no descriptor, libcurl without threads for DNS). The text is
+/* Returns the set or null: out of memory or descriptors. 'cfg' is copied, its log borrowed, the file name
  * copied. */
 MESH_MUST_USE struct tlsconn_set *tlsconn_new(const struct tlsconn_cfg *cfg);
 /* Closes all streams without events. */
@@ -70,12 +72,8 @@ size_t tlsconn_room(const struct tlsconn_set *s, uint32_t id);
 /* Queues 'size' bytes (copied), sending at once what the socket takes. Returns 0; -ENOBUFS: more than
  * tlsconn_room(), nothing taken; -ENOENT. */
 MESH_MUST_USE int tlsconn_send(struct tlsconn_set *s, uint32_t id, const uint8_t *buf, size_t size);
-/* Closes at once, without an event; what was queued is lost. Unknown ids are ignored. */
-void tlsconn_close(struct tlsconn_set *s, uint32_t id);
-
-/* Resolves a name without blocking; the answer comes through 'done' from tlsconn_run(), unset addresses where
- * there are none. At most 64 at a time. Returns 0, -ENOBUFS or -ENOMEM. */
-typedef void (*tlsconn_resolved_fn)(void *ctx, const char *name, const struct ip *ip4, const struct ip *ip6);
-MESH_MUST_USE int tlsconn_resolve(struct tlsconn_set *s, const char *name, tlsconn_resolved_fn done, void *ctx);
+/* Closes without an event; with 'flush' after what is queued has gone (at most 2 s). Unknown ids are ignored. The
+ * id may be used again at once. */
+void tlsconn_close(struct tlsconn_set *s, uint32_t id, bool flush);
 
 #endif
