@@ -1,5 +1,6 @@
 libnetstack_a_SOURCES += \
 	netstack/base/bucket.h \
+	netstack/base/addr.h \
 	netstack/base/bytes.c netstack/base/bytes.h \
 	netstack/base/compiler.h \
 	netstack/base/env.h \

@@ -1,3 +1,10 @@
 # Sources and unit tests of netstack/policy.
 libnetstack_a_SOURCES += \
-	netstack/policy/filter.h
+	netstack/policy/filter.c netstack/policy/filter.h \
+	netstack/policy/flow.c
+
+check_PROGRAMS += \
+	tests/unit/test_filter
+tests_unit_test_filter_SOURCES = \
+	tests/unit/filterref.c tests/unit/filterref.h \
+	tests/unit/test_filter.c

@@ -11,11 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/bytes.h"
-
-struct addr {
-	uint64_t hi, lo;
-};
+#include "base/addr.h"
 
 /* One prefix while building; afterwards one stretch of address space, up to the next one's start.
  */
@@ -54,28 +50,6 @@ struct item {
 	size_t order; /* position in the caller's list: of equal prefixes the later one wins */
 };
 
-static int addr_cmp(struct addr a, struct addr b)
-{
-	if (a.hi != b.hi)
-		return a.hi < b.hi ? -1 : 1;
-	return a.lo < b.lo ? -1 : a.lo > b.lo;
-}
-
-static struct addr addr6(const uint8_t b[static 16])
-{
-	struct rd r = RD(b, 16);
-	struct addr a;
-
-	a.hi = rd_be64(&r);
-	a.lo = rd_be64(&r);
-	return a;
-}
-
-static uint32_t addr4(const uint8_t b[static 4])
-{
-	return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
-}
-
 /* A multiplicative hash: keyed, although only whoever writes the map could choose the addresses. */
 static uint64_t mix(uint64_t seed, struct addr a)
 {
@@ -91,20 +65,11 @@ static uint64_t mix(uint64_t seed, struct addr a)
 static struct item item_make(const struct routes_entry *e, size_t order)
 {
 	struct prefix p = prefix_masked(&e->prefix);
-	bool is_v4 = p.ip.family == IP_V4;
-	unsigned host_bits = (is_v4 ? 32u : 128u) - p.bits;
+	unsigned host_bits = (unsigned)ip_bits(&p.ip) - p.bits;
 	struct item it = { .peer_id = e->peer_id, .bits = p.bits, .order = order };
 
-	it.first = is_v4 ? (struct addr){ 0, addr4(p.ip.b) } : addr6(p.ip.b);
-	it.last = it.first;
-	if (host_bits >= 128)
-		it.last.hi = UINT64_MAX;
-	else if (host_bits > 64)
-		it.last.hi |= (UINT64_C(1) << (host_bits - 64)) - 1;
-	if (host_bits >= 64)
-		it.last.lo = UINT64_MAX;
-	else
-		it.last.lo |= (UINT64_C(1) << host_bits) - 1;
+	it.first = addr_from(p.ip.family, p.ip.b);
+	it.last = addr_last(it.first, host_bits);
 	return it;
 }
 
@@ -143,13 +108,6 @@ static void push_range(struct range *ranges, size_t *n, struct addr first, uint3
 	if (*n > 0 && ranges[*n - 1].peer_id == peer_id)
 		return;
 	ranges[(*n)++] = (struct range){ .first = first, .peer_id = peer_id };
-}
-
-static struct addr addr_next(struct addr a)
-{
-	a.lo++;
-	a.hi += a.lo == 0;
-	return a;
 }
 
 /* Flattens 'n' sorted prefixes that are wider than one address. A prefix begins one stretch and its
@@ -248,8 +206,7 @@ static bool build(struct routes *r, const struct routes_entry *entries, size_t n
 		  struct item *items)
 {
 	uint8_t full = family == IP_V4 ? 32 : 128;
-	struct addr top = family == IP_V4 ? (struct addr){ 0, UINT32_MAX }
-					  : (struct addr){ UINT64_MAX, UINT64_MAX };
+	struct addr top = addr_top(family);
 	size_t n_items = 0, n_hosts = 0;
 	struct item *hosts;
 	bool ok = true;
@@ -337,7 +294,7 @@ static uint32_t range_find(const struct range *ranges, size_t n, struct addr a)
 
 uint32_t routes_lookup4(const struct routes *r, const uint8_t addr[static 4])
 {
-	struct addr a = { 0, addr4(addr) };
+	struct addr a = addr_from4(addr);
 
 	if (!r)
 		return ROUTES_NONE;
@@ -351,7 +308,7 @@ uint32_t routes_lookup4(const struct routes *r, const uint8_t addr[static 4])
 
 uint32_t routes_lookup6(const struct routes *r, const uint8_t addr[static 16])
 {
-	struct addr a = addr6(addr);
+	struct addr a = addr_from6(addr);
 
 	if (!r)
 		return ROUTES_NONE;
