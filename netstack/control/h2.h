@@ -69,7 +69,7 @@ MESH_MUST_USE struct h2 *h2_server_new(void);
 void h2_free(struct h2 *h);
 
 /* Takes plain bytes. Returns 0; -EBADMSG: protocol error or over a limit, h2_output() holds a GOAWAY, close
- * after sending it; -ENOMEM. */
+ * after sending it; -ENOMEM. Some protocol errors show only with the next h2_output(): ask h2_failed() then. */
 MESH_MUST_USE int h2_input(struct h2 *h, struct mono now, const uint8_t *buf, size_t size);
 /* The next event; false: none. */
 bool h2_poll(struct h2 *h, struct h2_event *ev);
@@ -97,6 +97,8 @@ void h2_reset(struct h2 *h, int32_t stream, uint32_t code);
 void h2_goaway(struct h2 *h, uint32_t code);
 /* Streams that are open now. */
 size_t h2_streams(const struct h2 *h);
+/* Is the connection beyond use? */
+bool h2_failed(const struct h2 *h);
 /* Static text of why h2_input() failed. */
 const char *h2_reason(const struct h2 *h);
 

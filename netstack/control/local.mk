@@ -2,8 +2,9 @@
 libnetstack_a_SOURCES += \
 	netstack/control/ctlclient.h \
 	netstack/control/ctlnoise.c netstack/control/ctlnoise.h \
-	netstack/control/h2.h \
+	netstack/control/h2.c netstack/control/h2.h \
 	netstack/control/netmap.h
 
 check_PROGRAMS += \
-	tests/unit/test_ctlnoise
+	tests/unit/test_ctlnoise \
+	tests/unit/test_h2
