@@ -12,7 +12,6 @@
  *   nodes.tag {Node,Tags:[...]}  nodes.routes {Node,Routes:[...]}      -> {"Node":{...}}
  *   policy.get                              -> {"Revision":n,"Policy":"text"}
  *   policy.check {Policy}  policy.set {Policy} -> {"Revision":n,"LostPairs":n,"Warnings":[...]}
- *   relay.users {Node}                      -> {"HasUsers":bool}
  * 'Node' is an id, a name or an address. Errors: status 400, 404 or 409 and
  * {"Error":"sentence","Errors":[{"Line","Col","Message"}],"Closest":["..."]}.
  *

@@ -61,7 +61,8 @@ enum ctlserver_out_kind {
 	CTLSERVER_CHUNK,   /* bytes of the response body; the first one implies status 200 */
 	CTLSERVER_END,     /* the response body is complete */
 	CTLSERVER_BATCH,   /* rows to store, then ctlserver_persisted(batch.ticket) */
-	CTLSERVER_KICK,    /* node key 'key' is no member any more: DERP drops it */
+	CTLSERVER_ADMIT,   /* node key 'key' is a member's: DERP takes it */
+	CTLSERVER_KICK,    /* node key 'key' is no member's any more: DERP drops it */
 };
 
 /* One output; what it points to lives until the next call of ctlserver_poll(). */
@@ -69,6 +70,7 @@ struct ctlserver_out {
 	enum ctlserver_out_kind kind;
 	uint64_t id;               /* RESPOND, CHUNK, END */
 	unsigned status;
+	bool is_first;             /* CHUNK: the response begins here */
 	const char *type;          /* RESPOND: content type */
 	const uint8_t *data;
 	size_t size;
@@ -94,6 +96,8 @@ MESH_MUST_USE int ctlserver_start(struct ctlserver *s, struct mono now);
 void ctlserver_request(struct ctlserver *s, struct mono now, const struct ctlserver_req *req);
 /* The peer gave the request up (stream reset, connection lost), or CHUNKs can't be delivered. */
 void ctlserver_request_closed(struct ctlserver *s, struct mono now, uint64_t id);
+/* The same for all requests whose id has 'conn' in its upper half. */
+void ctlserver_connection_closed(struct ctlserver *s, struct mono now, uint32_t conn);
 /* The last CHUNK of a stream has left; only now does it get another (one message is in flight per stream, so a
  * slow reader costs no memory and gets merged deltas). */
 void ctlserver_drained(struct ctlserver *s, struct mono now, uint64_t id);
@@ -117,11 +121,12 @@ const char *ctlserver_policy_text(const struct ctlserver *s, int64_t *revision);
  * -EPROTO with '*errs' (parse, tests); -ENOMEM. With 'dry' nothing changes. */
 MESH_MUST_USE int ctlserver_set_policy(struct ctlserver *s, struct mono now, const char *text, size_t size,
 				       bool dry, struct policy_errs *errs, size_t *lost);
-/* Something in the registry was changed by hand: streams are brought up to date. */
-void ctlserver_changed(struct ctlserver *s);
-/* A node is about to be deleted or was expired: ends its streams and emits KICK. */
-void ctlserver_drop_node(struct ctlserver *s, struct mono now, struct reg_node *n, bool deleted);
+/* Something in the registry was changed by hand: logins that wait for it are answered. (Streams notice by
+ * themselves.) */
+void ctlserver_changed(struct ctlserver *s, struct mono now);
+/* Ends the streams of a node that is about to be deleted. */
+void ctlserver_drop_node(struct ctlserver *s, struct mono now, int64_t node);
 size_t ctlserver_n_streams(const struct ctlserver *s);
-bool ctlserver_has_relay_users(struct ctlserver *s, struct mono now, int64_t node_id);
+const struct log *ctlserver_log(const struct ctlserver *s);
 
 #endif

@@ -28,22 +28,21 @@
 struct mapview_cfg {
 	const char *domain;      /* MagicDNS base, "mesh.internal" */
 	const char *url;         /* of the coordinator: Domain and SSH check URLs */
+	int64_t policy_revision; /* differs whenever the policy does */
 	const struct derp_map *derp;
 };
 
-struct mapview; /* immutable picture; valid until the next mapview_new() replaces it */
+struct mapview; /* immutable picture; owns all it shows */
 
-/* Builds the picture. 'prev' (may be null) lends what has not changed: the compiled policy when no node
- * changed in anything that the policy looks at. Returns null when out of memory. */
+/* Builds the picture. 'prev' (may be null) lends what has not changed: nodes, and the compiled policy when
+ * neither the policy nor anything that it looks at changed; it stays valid and the caller's. 'policy' null =
+ * everything denied. 'cfg' and 'policy' are borrowed for the call. Returns null when out of memory. */
 struct mapview *mapview_new(const struct registry *r, const struct policyfile *policy,
-			    const struct mapview_cfg *cfg, const struct mapview *prev, int64_t wall_s);
-void mapview_put(struct mapview *v);
+			    const struct mapview_cfg *cfg, struct mapview *prev, int64_t wall_s);
+void mapview_free(struct mapview *v);
 /* The compiled policy and a node's index in it; -1 when the node is not there. */
 const struct policyset *mapview_policy(const struct mapview *v);
 long mapview_index(const struct mapview *v, int64_t node_id);
-/* Does anybody but the node itself hold the right to use it as a relay? */
-bool mapview_has_relay_users(const struct mapview *v, int64_t node_id);
-
 struct mapstream; /* what was sent on one stream */
 
 struct mapstream *mapstream_new(int64_t node_id, const struct env *env);

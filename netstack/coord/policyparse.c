@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "coord/near.h"
 #include "coord/policyint.h"
 #include "coord/policyparse.h"
 #include "wire/json.h"
@@ -93,40 +94,13 @@ static char *pol_dup(struct pol_ctx *c, const char *s)
 	return d;
 }
 
-/* Levenshtein distance, cut off at 'max' + 1; both at most 31 characters. */
-static size_t distance(const char *a, const char *b, size_t max)
-{
-	size_t la = strlen(a), lb = strlen(b), row[32];
-
-	if (la > 31 || lb > 31)
-		return max + 1;
-	for (size_t j = 0; j <= lb; j++)
-		row[j] = j;
-	for (size_t i = 1; i <= la; i++) {
-		size_t diag = row[0];
-
-		row[0] = i;
-		for (size_t j = 1; j <= lb; j++) {
-			size_t up = row[j], best = diag + (a[i - 1] != b[j - 1]);
-
-			if (up + 1 < best)
-				best = up + 1;
-			if (row[j - 1] + 1 < best)
-				best = row[j - 1] + 1;
-			diag = up;
-			row[j] = best;
-		}
-	}
-	return row[lb];
-}
-
 void pol_unknown_name(struct pol_ctx *c, const char *what, const char *name, const char *const *known, size_t n)
 {
 	const char *best = NULL;
 	size_t best_d = 3;
 
 	for (size_t i = 0; i < n; i++) {
-		size_t d = distance(name, known[i], 2);
+		size_t d = near_distance(name, known[i], 2);
 
 		if (d < best_d) {
 			best_d = d;

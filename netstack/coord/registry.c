@@ -50,6 +50,11 @@ struct registry *registry_new(const struct registry_cfg *cfg, const struct env *
 	return r;
 }
 
+int64_t registry_wall_s(const struct registry *r)
+{
+	return reg_wall_s(r);
+}
+
 void registry_configure(struct registry *r, const struct registry_cfg *cfg)
 {
 	r->cfg = *cfg;
@@ -146,7 +151,7 @@ void registry_free(struct registry *r)
 	map_wipe(&r->by_key);
 	map_wipe(&r->by_ip);
 	reg_batch_wipe(&r->batch);
-	free(r->gone);
+	free(r->events);
 	free(r);
 }
 
@@ -499,6 +504,7 @@ bool reg_insert_node(struct registry *r, struct reg_node *n)
 		r->nodes[at] = r->nodes[at - 1];
 	r->nodes[at] = n;
 	n->offline_at = n->ephemeral_at = MONO_NEVER;
+	reg_event(r, &n->key, true);
 	reg_touch(r, n);
 	return true;
 }
@@ -510,28 +516,41 @@ bool reg_rekey(struct registry *r, struct reg_node *n, const struct node_key *ke
 	if (map_put(&r->by_key, key->b, n) != 0)
 		return false;
 	(void)map_del(&r->by_key, n->key.b);
-	reg_gone(r, &n->key);
+	reg_event(r, &n->key, false);
 	n->key = *key;
 	return true;
 }
 
-/* Out of memory only costs the DERP server an old guest. */
-void reg_gone(struct registry *r, const struct node_key *key)
+/* Out of memory costs DERP an old guest or a node its relay until it registers again. */
+void reg_event(struct registry *r, const struct node_key *key, bool member)
 {
-	struct node_key *p = realloc(r->gone, (r->n_gone + 1) * sizeof(*p));
+	struct reg_event *p = realloc(r->events, (r->n_events + 1) * sizeof(*p));
 
 	if (!p)
 		return;
-	r->gone = p;
-	p[r->n_gone++] = *key;
+	r->events = p;
+	p[r->n_events++] = (struct reg_event){ *key, member };
 }
 
-bool registry_take_gone(struct registry *r, struct node_key *key)
+bool registry_take_event(struct registry *r, struct node_key *key, bool *member)
 {
-	if (!r->n_gone)
+	if (r->first_event == r->n_events) {
+		free(r->events);
+		r->events = NULL;
+		r->n_events = r->first_event = 0;
 		return false;
-	*key = r->gone[--r->n_gone];
+	}
+	*key = r->events[r->first_event].key;
+	*member = r->events[r->first_event++].member;
 	return true;
+}
+
+bool registry_knows_machine(const struct registry *r, const struct machine_key *machine)
+{
+	for (size_t i = 0; i < r->n_nodes; i++)
+		if (machine_key_eq(&r->nodes[i]->machine, machine))
+			return true;
+	return false;
 }
 
 /* ---- addresses and names ---- */
@@ -697,12 +716,24 @@ int registry_set_routes(struct registry *r, struct reg_node *n, const struct pre
 	return reg_save_node(r, n) ? 0 : -ENOMEM;
 }
 
+int registry_approve_route(struct registry *r, struct reg_node *n, const struct prefix *route)
+{
+	struct prefix *p = realloc(n->approved, (n->n_approved + 1) * sizeof(*p));
+
+	if (!p)
+		return -ENOMEM;
+	n->approved = p;
+	p[n->n_approved++] = *route;
+	reg_touch(r, n);
+	return reg_save_node(r, n) ? 0 : -ENOMEM;
+}
+
 int registry_expire(struct registry *r, struct reg_node *n)
 {
 	if (n->own)
 		return -EPERM;
 	n->expiry_s = reg_wall_s(r);
-	reg_gone(r, &n->key);
+	reg_event(r, &n->key, false);
 	reg_touch(r, n);
 	return reg_save_node(r, n) ? 0 : -ENOMEM;
 }
@@ -713,7 +744,7 @@ int registry_delete(struct registry *r, struct reg_node *n)
 
 	if (err)
 		return err;
-	reg_gone(r, &n->key);
+	reg_event(r, &n->key, false);
 	(void)map_del(&r->by_key, n->key.b);
 	(void)map_del(&r->by_ip, &n->ip4);
 	(void)map_del(&r->by_ip, &n->ip6);
@@ -811,7 +842,7 @@ static bool update_host(struct registry *r, struct reg_node *n, const struct hos
 	return true;
 }
 
-bool registry_update(struct registry *r, struct reg_node *n, const struct reg_update *u)
+bool registry_update(struct registry *r, struct mono now, struct reg_node *n, const struct reg_update *u)
 {
 	uint32_t home = u->home_derp;
 	bool changed = false;
@@ -835,8 +866,10 @@ bool registry_update(struct registry *r, struct reg_node *n, const struct reg_up
 		n->home_derp = home;
 		changed = true;
 	}
-	if (changed)
+	if (changed) {
 		reg_touch(r, n);
+		reg_dirty(r, now, n);
+	}
 	return changed;
 }
 

@@ -268,7 +268,9 @@ struct reg_update {
 	int32_t cap;          /* 0 = not said */
 	uint32_t home_derp;   /* 0 = not said */
 };
-bool registry_update(struct registry *r, struct reg_node *n, const struct reg_update *u);
+bool registry_update(struct registry *r, struct mono now, struct reg_node *n, const struct reg_update *u);
+/* Approves one more announced route (autoApprovers). Returns 0 or -ENOMEM. */
+MESH_MUST_USE int registry_approve_route(struct registry *r, struct reg_node *n, const struct prefix *route);
 
 /* A map stream of the node began or ended. */
 void registry_poll_begin(struct registry *r, struct mono now, struct reg_node *n);
@@ -278,10 +280,16 @@ void registry_poll_end(struct registry *r, struct mono now, struct reg_node *n);
  * something changed that peers may see. */
 bool registry_tick(struct registry *r, struct mono now);
 struct mono registry_deadline(const struct registry *r);
-/* The next node key that stopped being a member's (deleted, expired by hand, rotated away). False: none. */
-bool registry_take_gone(struct registry *r, struct node_key *key);
+/* The next node key that became a member's ('*member') or stopped being one (deleted, logged out, expired by hand,
+ * rotated away), in the order of events. False: none. */
+bool registry_take_event(struct registry *r, struct node_key *key, bool *member);
+/* Is it the machine key of any node? */
+bool registry_knows_machine(const struct registry *r, const struct machine_key *machine);
 /* Changes with every change of any node. */
 uint64_t registry_version(const struct registry *r);
+
+/* Wall time in unix seconds, as keys and nodes expire by it. */
+int64_t registry_wall_s(const struct registry *r);
 
 /* Is 'text' our own form of an auth key? (docs, masking) */
 bool registry_is_key_text(const char *text);

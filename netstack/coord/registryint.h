@@ -26,8 +26,11 @@ struct registry {
 	uint64_t durable;        /* batches up to this are stored */
 	bool counters_dirty;
 	uint64_t version;
-	struct node_key *gone;   /* keys for registry_take_gone() */
-	size_t n_gone;
+	struct reg_event {
+		struct node_key key;
+		bool member;
+	} *events;               /* for registry_take_event() */
+	size_t n_events, first_event;
 	struct mono lazy_at;     /* when dirty nodes are written */
 };
 
@@ -68,8 +71,8 @@ bool reg_save_user(struct registry *r, const struct reg_user *u);
 /* The node differs from its row in something that may be lost: written within REG_LAZY_S. */
 void reg_dirty(struct registry *r, struct mono now, struct reg_node *n);
 
-/* Reports a key as no member's any more. */
-void reg_gone(struct registry *r, const struct node_key *key);
+/* Reports that a key is a member's now, or is not any more. */
+void reg_event(struct registry *r, const struct node_key *key, bool member);
 /* A free pair of addresses. False: the pool is used up. */
 bool reg_alloc_ips(struct registry *r, struct ip *ip4, struct ip *ip6);
 /* A unique label made from a host name. Null: out of memory. 'self' may keep its own. */

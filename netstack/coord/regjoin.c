@@ -99,11 +99,11 @@ static int64_t expiry_for(const struct registry *r, const struct owner *o, const
 	return at;
 }
 
-static bool take_host(struct registry *r, struct reg_node *n, const struct reg_request *req)
+static bool take_host(struct registry *r, struct mono now, struct reg_node *n, const struct reg_request *req)
 {
 	const struct reg_update u = { .host = req->host, .cap = req->cap };
 
-	return registry_update(r, n, &u);
+	return registry_update(r, now, n, &u);
 }
 
 static struct reg_node *create_node(struct registry *r, const struct owner *o, const struct reg_request *req)
@@ -179,13 +179,14 @@ static void admit_new(struct registry *r, struct mono now, const struct owner *o
 }
 
 /* The same machine and owner again: a new node key, everything else stays. */
-static void admit_again(struct registry *r, struct reg_node *n, const struct owner *o, const struct reg_request *req,
+static void admit_again(struct registry *r, struct mono now, struct reg_node *n, const struct owner *o, const struct reg_request *req,
 			struct reg_answer *out)
 {
 	if (!reg_rekey(r, n, &req->key)) {
 		answer(out, REG_NOMEM, NULL);
 		return;
 	}
+	reg_event(r, &n->key, true);
 	n->expiry_s = expiry_for(r, o, req);
 	n->own |= req->own;
 	n->ephemeral = o->ephemeral;
@@ -193,7 +194,7 @@ static void admit_again(struct registry *r, struct reg_node *n, const struct own
 		n->by_key = true;
 		n->auth_key = o->key->id;
 	}
-	(void)take_host(r, n, req);
+	(void)take_host(r, now, n, req);
 	reg_touch(r, n);
 	out->node = n;
 	out->changed = true;
@@ -205,7 +206,7 @@ static void admit(struct registry *r, struct mono now, const struct owner *o, co
 	struct reg_node *n = machine_node(r, &req->machine, o->user);
 
 	if (n)
-		admit_again(r, n, o, req, out);
+		admit_again(r, now, n, o, req, out);
 	else
 		admit_new(r, now, o, req, out);
 }
@@ -224,7 +225,7 @@ static void log_out(struct registry *r, struct reg_node *n, const struct reg_req
 		return;
 	}
 	n->expiry_s = reg_wall_s(r);
-	reg_gone(r, &n->key);
+	reg_event(r, &n->key, false);
 	reg_touch(r, n);
 	out->node = n;
 	if (!reg_save_node(r, n))
@@ -244,9 +245,7 @@ static void known(struct registry *r, struct mono now, struct reg_node *n, const
 		answer(out, REG_REFUSED, "extending key is not allowed");
 		return;
 	}
-	out->changed = take_host(r, n, req);
-	if (out->changed)
-		reg_dirty(r, now, n);
+	out->changed = take_host(r, now, n, req);
 	out->node = n;
 	out->verdict = REG_OK;
 }
@@ -317,7 +316,7 @@ static void own_node(struct registry *r, struct mono now, const struct reg_reque
 		if (!machine_key_eq(&n->machine, &req->machine))
 			continue;
 		o.user = n->user;
-		admit_again(r, n, &o, req, out);
+		admit_again(r, now, n, &o, req, out);
 		return;
 	}
 	if (registry_add_user(r, "admin", &u) != 0) {
