@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* coord.db: the coordinator's rows in sqlite3 (WAL, synchronous=FULL), one table per kind of record.
  *
- * A row is an id and the JSON text that coord/registry wrote; generated columns let the database itself hold
- * what must never break: node keys, addresses and names are unique, an owner exists. A batch is one
+ * A row is an id and the JSON text that coord/registry wrote; a few columns taken out of it let the database itself
+ * hold what must never break: node keys, addresses and names are unique, an owner exists. A batch is one
  * transaction. A failed batch stays first in line and is tried again with back-off (1 to 60 s), so the
  * order of batches is the order of events.
  *

@@ -43,3 +43,9 @@ check_PROGRAMS += tests/unit/test_snapshot
 tests_unit_test_snapshot_LDADD = libdaemon.a $(LDADD) $(URCU_LIBS)
 check_PROGRAMS += tests/unit/test_streams
 tests_unit_test_streams_LDADD = libdaemon.a $(LDADD) $(CURL_LIBS) $(SSL_LIBS)
+
+# The coordinator's database and administration.
+libdaemon_a_SOURCES += \
+	daemon/coordstore.c daemon/coordstore.h
+check_PROGRAMS += tests/unit/test_coordstore
+tests_unit_test_coordstore_LDADD = libdaemon.a $(LDADD) $(SQLITE_LIBS)

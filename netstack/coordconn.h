@@ -28,7 +28,6 @@ struct ctlserver_out;
 enum {
 	COORDCONN_HANDSHAKE_S = 5,   /* first byte to Noise session or answered request (RELIABILITY 5) */
 	COORDCONN_STREAMS_MAX = 100, /* HTTP/2 streams of one connection */
-	COORDCONN_OUT_MAX = 4 << 20, /* bytes that may wait for a slow reader before the connection goes */
 };
 
 /* What the connections of one coordinator share. Borrowed; outlives them. */
@@ -48,13 +47,13 @@ enum coordconn_state {
 };
 
 /* 'id' names the connection; request ids given to ctlserver are (id << 32 | HTTP/2 stream).
- * Returns null when out of memory. */
+ * 'own': our own node inside this process. Returns null when out of memory. */
 struct coordconn *coordconn_new(const struct coordconn_ctx *ctx, uint32_t id, struct mono now,
-				const struct ep *from, bool tls);
+				const struct ep *from, bool tls, bool own);
 /* Tells ctlserver that the connection's requests are over. */
 void coordconn_free(struct coordconn *c, struct mono now);
 enum coordconn_state coordconn_state(const struct coordconn *c);
-/* Is the peer past the stage where strangers are limited? */
+/* Is the peer past the stage where strangers are limited: the machine of a node? */
 bool coordconn_is_established(const struct coordconn *c);
 
 /* Bytes from the peer. Returns 0, or a negative error after which only what coordconn_output() still holds
@@ -68,8 +67,7 @@ void coordconn_response(struct coordconn *c, struct mono now, uint32_t stream,
 			const struct ctlserver_out *out);
 /* Bytes for the peer; the caller consumes from the head what it sent. */
 struct bytes *coordconn_output(struct coordconn *c, struct mono now);
-/* Upgrade request of the DERP client, valid right after the change to state DERP: with fast start the server
- * sends no HTTP answer. */
+/* In state DERP: the client asked for fast start, so the server sends no HTTP answer. */
 bool coordconn_derp_fast_start(const struct coordconn *c);
 
 struct mono coordconn_deadline(const struct coordconn *c);

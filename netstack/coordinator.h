@@ -113,6 +113,7 @@ void coordinator_tick(struct coordinator *c, struct mono now);
 struct coordinator_stats {
 	size_t n_conns, n_control, n_derp, n_nodes, n_online;
 	uint64_t refused_rate, refused_half_open, timeouts, bad_input;
+	int64_t policy_revision;
 };
 void coordinator_stats(const struct coordinator *c, struct coordinator_stats *out);
 
