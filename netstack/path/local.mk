@@ -1,6 +1,7 @@
 # Sources and unit tests of netstack/path.
 libnetstack_a_SOURCES += \
-	netstack/path/netcheck.h
+	netstack/path/netcheck.c netstack/path/netcheck.h netstack/path/netcheck_int.h \
+	netstack/path/netcheckreport.c
 
 libnetstack_a_SOURCES += \
 	netstack/path/ladder.c netstack/path/ladder.h netstack/path/ladderint.h \
@@ -12,3 +13,6 @@ libnetstack_a_SOURCES += \
 check_PROGRAMS += \
 	tests/unit/test_ladder \
 	tests/unit/test_metric
+
+check_PROGRAMS += \
+	tests/unit/test_netcheck
