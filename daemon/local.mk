@@ -6,9 +6,9 @@ libdaemon_a_SOURCES = \
 	daemon/dp.c daemon/dp_poll.c daemon/dp_relay.c daemon/dp.h daemon/dpstate.h \
 	daemon/forward.c \
 	daemon/loop.c daemon/loop.h \
-	daemon/nft.h \
+	daemon/nft.c daemon/nft.h \
 	daemon/ring.c daemon/ring.h \
-	daemon/rtnl.h \
+	daemon/rtnl.c daemon/rtnl_apply.c daemon/rtnl.h daemon/rtnlstate.h \
 	daemon/slots.c daemon/slots.h \
 	daemon/snapshot.c daemon/snapshot.h \
 	daemon/tun.c daemon/tun.h \
@@ -49,3 +49,5 @@ libdaemon_a_SOURCES += \
 	daemon/coordstore.c daemon/coordstore.h
 check_PROGRAMS += tests/unit/test_coordstore
 tests_unit_test_coordstore_LDADD = libdaemon.a $(LDADD) $(SQLITE_LIBS)
+check_PROGRAMS += tests/unit/test_nft
+tests_unit_test_nft_LDADD = libdaemon.a $(LDADD)

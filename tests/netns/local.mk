@@ -1,10 +1,18 @@
 # Namespace tests: they need root and namespaces, so they stand outside make check.
 NETNS_TESTS = \
-	tests/netns/nat_recipes.py
+	tests/netns/nat_recipes.py \
+	tests/netns/dp_host.py \
+	tests/netns/dp_relay.py \
+	tests/netns/dp_tunnel.py
 EXTRA_DIST += $(NETNS_TESTS) \
-	tests/netns/flow.py tests/netns/lab.py tests/netns/nat.py tests/netns/node.py tests/netns/run.py
+	tests/netns/dp.py tests/netns/flow.py tests/netns/lab.py tests/netns/nat.py tests/netns/node.py tests/netns/run.py
 
-check-netns: all
+# One end of a tunnel with static keys, for dp_*.py.
+EXTRA_PROGRAMS = tests/netns/dptest
+CLEANFILES += $(EXTRA_PROGRAMS)
+tests_netns_dptest_LDADD = libdaemon.a libnetstack.a $(NETSTACK_LIBS) $(URCU_LIBS) $(MNL_LIBS)
+
+check-netns: all tests/netns/dptest
 	@top_builddir='$(abs_top_builddir)' $(PYTHON3) $(srcdir)/tests/netns/run.py \
 		$(addprefix $(srcdir)/,$(NETNS_TESTS))
 .PHONY: check-netns

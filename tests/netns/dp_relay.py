@@ -1,0 +1,76 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""The data plane's other paths: through a peer relay's workers, through control as if by DERP, and on two paths at
+once, where every packet arrives twice and is taken once.
+
+    a -- wan -- relay -- wan -- b      static keys, VNI 77 bound by hand (dptest.c)
+"""
+from dp import ADDR4, PORT, End, Tunnel, expect_clean, iperf
+from lab import Lab, expect, say
+
+RELAY_PORT, VNI = 40000, 77
+RELAY4, DERP, DIRECT4 = 3, 2, 0
+REPLAY = 4
+
+
+def through_relay(hosts, relay_host, underlay):
+    a, b, r = (h.addr if underlay == 4 else "[%s]" % h.addr6 for h in (hosts["a"], hosts["b"], relay_host))
+    relay = End(relay_host, "--relay", str(RELAY_PORT), "--vni", str(VNI),
+                "--bound", "%s:%d" % (a, PORT), "--bound", "%s:%d" % (b, PORT))
+    way = ("--peer", "%s:%d" % (r, RELAY_PORT), "--vni", str(VNI))
+    with Tunnel(hosts, args_a=way, args_b=way) as t:
+        t.pings()
+        rate = t.tcp(3)
+    say("# through the relay over IPv%d: %.2f Gb/s" % (underlay, rate))
+    counters = relay.stop()
+    expect_clean(t.counters, "relay")
+    kind = RELAY4 + (underlay == 6)
+    expect(t.counters["b"]["in_pkts"][kind] > 1000, "b received by the relay path")
+    sent = t.counters["a"]["out_pkts"][kind]
+    expect(abs(counters["vni_pkts"][0] - sent) <= sent * 0.02,
+           "the relay counted what a sent: %d of %d packets" % (counters["vni_pkts"][0], sent))
+    return rate
+
+
+def main():
+    with Lab("data plane: relay, DERP, two paths") as lab:
+        hosts = {"a": lab.public("a"), "b": lab.public("b")}
+        relay_host = lab.public("r")
+        stranger = lab.public("x")
+
+        say("# a relay with another VNI or for another address forwards nothing")
+        relay = End(relay_host, "--relay", str(RELAY_PORT), "--vni", str(VNI),
+                    "--bound", "%s:%d" % (stranger.addr, PORT), "--bound", "%s:%d" % (hosts["b"].addr, PORT))
+        way = ("--peer", "%s:%d" % (relay_host.addr, RELAY_PORT), "--vni", str(VNI))
+        with Tunnel(hosts, args_a=way, args_b=way):
+            expect(not hosts["a"].pings(ADDR4["b"]), "no ping through a session bound to others")
+        expect(relay.stop()["events"][3] > 0, "such packets go to the relay's control")
+
+        over4 = through_relay(hosts, relay_host, 4)
+        through_relay(hosts, relay_host, 6)
+        expect(over4 > 0.3, "the relay forwards %.2f Gb/s" % over4)
+
+        say("# by DERP: sealed packets through control")
+        with Tunnel(hosts, "--derp") as t:
+            t.pings()
+            say("# by DERP: %.3f Gb/s" % t.tcp(2))
+        expect_clean(t.counters, "derp")
+        expect(t.counters["b"]["in_pkts"][DERP] > 100 and t.counters["b"]["in_pkts"][DIRECT4] == 0,
+               "everything came by DERP")
+
+        say("# on two paths at once")
+        relay = End(relay_host, "--relay", str(RELAY_PORT), "--vni", str(VNI),
+                    "--bound", "%s:%d" % (hosts["a"].addr, PORT), "--bound", "%s:%d" % (hosts["b"].addr, PORT))
+        with Tunnel(hosts, args_a=way + ("--second", "%s:%d" % (hosts["b"].addr, PORT)),
+                    args_b=way + ("--second", "%s:%d" % (hosts["a"].addr, PORT))) as t:
+            t.pings()
+            reply = hosts["a"].run("ping", "-n", "-c", "5", "-i", "0.2", ADDR4["b"], quiet=True).stdout
+            expect("DUP!" not in reply and " 0% packet loss" in reply, "five pings, no duplicate")
+            say("# on two paths: %.2f Gb/s" % iperf(hosts["a"], hosts["b"], ADDR4["b"], 2))
+        relay.stop()
+        c = t.counters["b"]
+        expect(c["in_dropped"][REPLAY] > 100, "the second copies were dropped as replays: %d" % c["in_dropped"][REPLAY])
+        expect(c["out_dropped"][8] == 0 and c["in_dropped"][3] == 0, "nothing failed to be sent or to open")
+
+
+main()
