@@ -3,8 +3,10 @@ libnetstack_a_SOURCES += \
 	netstack/control/ctlclient.h \
 	netstack/control/ctlnoise.c netstack/control/ctlnoise.h \
 	netstack/control/h2.c netstack/control/h2.h \
-	netstack/control/netmap.h
+	netstack/control/netmap.c netstack/control/netmap_apply.c netstack/control/netmap.h \
+	netstack/control/netmap_priv.h
 
 check_PROGRAMS += \
 	tests/unit/test_ctlnoise \
-	tests/unit/test_h2
+	tests/unit/test_h2 \
+	tests/unit/test_netmap
