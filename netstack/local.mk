@@ -4,3 +4,5 @@ libnetstack_a_SOURCES += \
 	netstack/coordint.h \
 	netstack/coordinator.c netstack/coordinator.h \
 	netstack/coordsettings.c
+
+check_PROGRAMS += tests/unit/test_coordinator
