@@ -429,8 +429,8 @@ static void filter_agrees_with_the_reference(void **state)
 	}
 	for (size_t v = 0; v < FILTER_N_VERDICTS; v++) {
 		if (verdicts[v] < 500)
-			fail_msg("verdict %s was seen %zu times", filter_verdict_name(v),
-				 verdicts[v]);
+			fail_msg("verdict %s was seen %zu times",
+				 filter_verdict_name((enum filter_verdict)v), verdicts[v]);
 	}
 }
 
