@@ -3,16 +3,19 @@ NETNS_TESTS = \
 	tests/netns/nat_recipes.py \
 	tests/netns/dp_host.py \
 	tests/netns/dp_relay.py \
-	tests/netns/dp_tunnel.py
+	tests/netns/dp_tunnel.py \
+	tests/netns/wg_interop.py
 EXTRA_DIST += $(NETNS_TESTS) \
 	tests/netns/dp.py tests/netns/flow.py tests/netns/lab.py tests/netns/nat.py tests/netns/node.py tests/netns/run.py
 
 # One end of a tunnel with static keys, for dp_*.py.
-EXTRA_PROGRAMS = tests/netns/dptest
+EXTRA_PROGRAMS = tests/netns/dptest tests/netns/wgpeer
 CLEANFILES += $(EXTRA_PROGRAMS)
 tests_netns_dptest_LDADD = libdaemon.a libnetstack.a $(NETSTACK_LIBS) $(URCU_LIBS) $(MNL_LIBS)
+# Our WireGuard alone, for wg_interop.py.
+tests_netns_wgpeer_SOURCES = tests/netns/wgpeer.c tests/unit/wgtest.c tests/unit/wgtest.h
 
-check-netns: all tests/netns/dptest
+check-netns: all $(EXTRA_PROGRAMS)
 	@top_builddir='$(abs_top_builddir)' $(PYTHON3) $(srcdir)/tests/netns/run.py \
 		$(addprefix $(srcdir)/,$(NETNS_TESTS))
 .PHONY: check-netns

@@ -214,6 +214,21 @@ static void receiving_initiator_rekeys_in_time(void **state)
 	}
 }
 
+/* Makes both current pairs due at this very moment, whoever initiated them. */
+static void rekey_both(struct wgworld *w)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		struct keypair *kp = w->node[i].current[1 - i];
+
+		assert_non_null(kp);
+		kp->is_initiator = true;
+		kp->created = mono_add_s(w->now, -KEYPAIR_REKEY_AFTER_TIME_S);
+		device_activity(&w->node[i].device, w->now, w->node[i].peers[1 - i]);
+	}
+	wgworld_pump(w, 0);
+	wgworld_pump(w, 1);
+}
+
 static void crossing_handshakes_lose_nothing(void **state)
 {
 	(void)state;
@@ -223,24 +238,19 @@ static void crossing_handshakes_lose_nothing(void **state)
 
 		w->jitter_ms = 40;
 		wgworld_send(w, 0, 1, seq++);
-		wgworld_run(w, 1000);
+		wgworld_run(w, 6000);
 		for (int round = 0; round < 5; round++) {
 			/* Both at the same moment, with data in flight on the old keys. */
 			for (int i = 0; i < 6; i++) {
 				wgworld_send(w, 0, 1, seq++);
 				wgworld_send(w, 1, 0, seq++);
-				if (i == 2) {
-					w->node[0].peers[1]->session.unanswered_since =
-						(struct mono){ 1 };
-					w->node[1].peers[0]->session.unanswered_since =
-						(struct mono){ 1 };
-					device_tick(&w->node[0].device, w->now);
-					device_tick(&w->node[1].device, w->now);
-				}
+				if (i == 2)
+					rekey_both(w);
 				wgworld_run(w, 13);
 			}
 			wgworld_run(w, 6000);
 		}
+		assert_int_equal(w->count[0][WGMSG_INITIATION] + w->count[1][WGMSG_INITIATION], 11);
 		for (uint32_t i = 0; i < seq; i++) {
 			if (w->node[0].received[i] + w->node[1].received[i] != 1)
 				fail_msg("seed %u: packet %u", seed, i);
