@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/compiler.h"
 #include "base/env.h"
 #include "wg/index.h"
 
@@ -25,7 +26,7 @@ enum session_event_kind {
 };
 
 /* The most that one input or tick can queue: a promotion, a timer and a new attempt together. */
-enum { EVENTS_PER_INPUT = 10 };
+enum { EVENTS_PER_INPUT = 14 };
 
 /* A cookie that came back is used after this, not at the next regular attempt (RELIABILITY 5: a new
  * peer completes within 3 s under load). */
@@ -44,7 +45,8 @@ static bool has_room(const struct session *s)
 static void push(struct session *s, enum session_event_kind kind, struct keypair *kp)
 {
 	assert(s->q_len < SESSION_QUEUE);
-	s->queue[(s->q_first + s->q_len) % SESSION_QUEUE] = (struct session_event){ (uint8_t)kind, kp };
+	s->queue[(s->q_first + s->q_len) % SESSION_QUEUE] =
+		(struct session_event){ (uint8_t)kind, kp };
 	s->q_len++;
 }
 
@@ -120,7 +122,6 @@ void session_init(struct session *s, const struct session_cfg *cfg)
 	s->cfg.seen_stamp = NULL;
 	s->next_attempt = MONO_NEVER;
 	s->recheck_at = MONO_NEVER;
-	s->zero_at = MONO_NEVER;
 	s->repeat_up_at = MONO_NEVER;
 	/* A persistent peer is called as soon as there is someone to poll. */
 	s->persistent_at = cfg->persistent_keepalive_s > 0 ? (struct mono){ 1 } : MONO_NEVER;
@@ -152,18 +153,33 @@ static void drop_keypair(struct session *s, struct keypair **slot)
 	*slot = NULL;
 }
 
-static void drop_all_keypairs(struct session *s)
+/* Drops every pair that is past its time at 'now' (MONO_NEVER: all of them) and sets the time of
+ * the next one. */
+static void drop_expired(struct session *s, struct mono now)
 {
-	if (s->current)
-		push(s, EVENT_CURRENT, NULL);
-	drop_keypair(s, &s->current);
-	drop_keypair(s, &s->next);
-	drop_keypair(s, &s->previous);
-	drop_keypair(s, &s->older);
-	s->zero_at = MONO_NEVER;
-	s->unanswered_since = MONO_ZERO;
-	s->unacknowledged_since = MONO_ZERO;
-	s->recheck_at = MONO_NEVER;
+	struct keypair **slots[2 + SESSION_OLD] = { &s->current, &s->next };
+
+	for (unsigned i = 0; i < SESSION_OLD; i++)
+		slots[2 + i] = &s->old[i];
+	s->expire_at = MONO_NEVER;
+	for (unsigned i = 0; i < ARRAY_LEN(slots); i++) {
+		struct keypair *kp = *slots[i];
+
+		if (!kp)
+			continue;
+		if (keypair_is_alive(kp, now)) {
+			s->expire_at = mono_min(
+				s->expire_at, mono_add_s(kp->created, KEYPAIR_REJECT_AFTER_TIME_S));
+			continue;
+		}
+		if (kp == s->current)
+			push(s, EVENT_CURRENT, NULL);
+		drop_keypair(s, slots[i]);
+	}
+	if (!s->current) {
+		s->unanswered_since = MONO_ZERO;
+		s->unacknowledged_since = MONO_ZERO;
+	}
 }
 
 void session_reset(struct session *s)
@@ -173,7 +189,9 @@ void session_reset(struct session *s)
 	drop_hs(s);
 	s->next_attempt = MONO_NEVER;
 	s->persistent_at = MONO_NEVER;
-	drop_all_keypairs(s);
+	s->recheck_at = MONO_NEVER;
+	s->trim_at = MONO_NEVER;
+	drop_expired(s, MONO_NEVER);
 }
 
 void session_wipe(struct session *s)
@@ -333,19 +351,31 @@ static struct keypair *make_keypair(const struct session *s, struct mono now,
 static void make_current(struct session *s, struct mono now, struct keypair *kp)
 {
 	push(s, EVENT_CURRENT, kp);
-	drop_keypair(s, &s->older);
-	s->older = s->previous;
-	s->previous = s->current;
+	if (s->current) {
+		drop_keypair(s, &s->old[SESSION_OLD - 1]);
+		memmove(&s->old[1], &s->old[0], sizeof(s->old) - sizeof(s->old[0]));
+		s->old[0] = s->current;
+		s->trim_at = mono_add_s(now, SESSION_OLD_S);
+	}
 	s->current = kp;
 	s->lastminute_done = false;
 	s->last_handshake = now;
 	push(s, EVENT_UP, kp);
 }
 
+static void trim_old(struct session *s, struct mono now)
+{
+	if (!mono_due(s->trim_at, now))
+		return;
+	s->trim_at = MONO_NEVER;
+	for (unsigned i = 1; i < SESSION_OLD; i++)
+		drop_keypair(s, &s->old[i]);
+}
+
 /* Timers that begin with new keys, whichever side made them. */
 static void keys_made(struct session *s, struct mono now)
 {
-	s->zero_at = mono_add_s(now, 3 * KEYPAIR_REJECT_AFTER_TIME_S);
+	s->expire_at = mono_min(s->expire_at, mono_add_s(now, KEYPAIR_REJECT_AFTER_TIME_S));
 	s->hs_received = now;
 	if (s->cfg.persistent_keepalive_s > 0)
 		s->persistent_at = mono_add_s(now, s->cfg.persistent_keepalive_s);
@@ -484,8 +514,8 @@ static struct traffic sum_traffic(const struct session *s)
 
 	add_traffic(&t, s->current);
 	add_traffic(&t, s->next);
-	add_traffic(&t, s->previous);
-	add_traffic(&t, s->older);
+	for (unsigned i = 0; i < SESSION_OLD; i++)
+		add_traffic(&t, s->old[i]);
 	return t;
 }
 
@@ -589,8 +619,8 @@ struct mono session_deadline(const struct session *s)
 {
 	struct mono t = mono_min(s->next_attempt, s->recheck_at);
 
-	t = mono_min(t, mono_min(s->zero_at, s->persistent_at));
-	t = mono_min(t, s->repeat_up_at);
+	t = mono_min(t, mono_min(s->expire_at, s->persistent_at));
+	t = mono_min(t, mono_min(s->repeat_up_at, s->trim_at));
 	return mono_min(t, mono_min(keepalive_at(s), new_handshake_at(s)));
 }
 
@@ -619,8 +649,6 @@ void session_tick(struct session *s, struct mono now)
 {
 	if (!has_room(s))
 		return;
-	if (mono_due(s->zero_at, now))
-		drop_all_keypairs(s);
 	if (mono_due(s->recheck_at, now) || mono_due(keepalive_at(s), now) ||
 	    mono_due(new_handshake_at(s), now) || mono_due(s->persistent_at, now))
 		session_activity(s, now); /* the counters may know better */
@@ -637,6 +665,9 @@ void session_tick(struct session *s, struct mono now)
 		s->unanswered_since = MONO_ZERO;
 		initiate(s, now);
 	}
+	trim_old(s, now);
+	if (mono_due(s->expire_at, now))
+		drop_expired(s, now);
 	repeat_up(s, now);
 	tick_attempts(s, now);
 }

@@ -12,15 +12,16 @@
  *      in either state: initiation accepted: INSTALL (next slot), SEND response;
  *                       first packet received on the next slot: CURRENT, UP, then IDLE
  *
- * Key slots as in the reference: 'current' sends; 'next' was made by us as responder and waits for
- * the peer's first packet; 'previous' still opens what is on its way. One more, 'older', keeps the
- * pair that crossing rekeys displace a moment early, so that nothing in flight is lost. A pair that
- * leaves its slot is REMOVEd.
+ * Key slots: 'current' sends; 'next' was made by us as responder and waits for the peer's first
+ * packet; 'old' ones still open what is on its way. When handshakes cross, each side may go on
+ * sending with a pair that the other already moved back: so several old ones are kept for 10 s,
+ * then one. A pair that leaves its slot is REMOVEd.
  *
  * Timers (WireGuard paper 6): rekey by the initiator when something is sent 120 s after the key was
  * made, or received 165 s after; 15 s after data went out and nothing came back: a new handshake;
- * 10 s after data came and nothing was sent: a keepalive; 540 s after the last key was made: all
- * keys wiped.
+ * 10 s after data came and nothing was sent: a keepalive. A pair is removed 180 s after it was
+ * made: it may neither seal nor open any more, so its keys need not wait in memory for the 540 s of
+ * the paper, and an idle peer costs no memory for keys.
  *
  * Traffic is not reported per packet: workers count in the key pair (keypair_note_*) and post the
  * peer to control when that returns true; session_activity() then reads the counters, and once more
@@ -105,7 +106,10 @@ struct session_out {
 };
 
 /* Most outputs of one input, with room to spare. */
-enum { SESSION_QUEUE = 16 };
+enum { SESSION_QUEUE = 24 };
+
+/* Pairs kept behind the current one, and for how long all but the first of them. */
+enum { SESSION_OLD = 4, SESSION_OLD_S = 10 };
 
 struct session_event {
 	uint8_t kind; /* enum session_event_kind of session.c */
@@ -130,15 +134,17 @@ struct session {
 	struct mono last_accepted; /* initiation accepted; zero: never */
 
 	/* Key slots; borrowed from the data plane between INSTALL and REMOVE. */
-	struct keypair *current, *next, *previous, *older;
-	bool lastminute_done; /* the 165 s rekey of the current pair was begun */
+	struct keypair *current, *next;
+	struct keypair *old[SESSION_OLD]; /* newest first */
+	bool lastminute_done;             /* the 165 s rekey of the current pair was begun */
 
 	/* Timers. Zero or MONO_NEVER: off. */
 	struct mono unanswered_since; /* first data sent that nothing came back for; zero: none */
 	struct mono unacknowledged_since; /* first data received that nothing was sent after; zero:
 					     none */
 	struct mono recheck_at;           /* read the counters again */
-	struct mono zero_at;              /* wipe all keys */
+	struct mono expire_at;            /* the first pair reaches its 180 s */
+	struct mono trim_at;              /* old pairs but the first go */
 	struct mono persistent_at;
 	struct mono repeat_up_at, last_up; /* UPs that answer a wish which came late */
 
