@@ -236,6 +236,8 @@ char *coordconf_status(const struct coordconf *c, bool is_serving, const char *e
 	json_w_i64(&w, "Nodes", (int64_t)st->n_nodes);
 	json_w_i64(&w, "Online", (int64_t)st->n_online);
 	json_w_i64(&w, "Connections", (int64_t)st->n_conns);
+	json_w_i64(&w, "DERPClients", (int64_t)st->n_derp);
+	json_w_i64(&w, "PolicyRevision", st->policy_revision);
 	json_w_i64(&w, "DatabaseBytes", db_bytes);
 	json_w_str(&w, "Error", error);
 	json_w_end(&w);

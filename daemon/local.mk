@@ -46,6 +46,7 @@ tests_unit_test_streams_LDADD = libdaemon.a $(LDADD) $(CURL_LIBS) $(SSL_LIBS)
 
 # The coordinator's database and administration.
 libdaemon_a_SOURCES += \
+	daemon/api_coord.c daemon/api_coord.h \
 	daemon/coordstore.c daemon/coordstore.h
 check_PROGRAMS += tests/unit/test_coordstore
 tests_unit_test_coordstore_LDADD = libdaemon.a $(LDADD) $(SQLITE_LIBS)

@@ -160,7 +160,7 @@ void json_w_key(struct json_w *w, const char *key, enum key_kind kind, const uin
 void json_w_time(struct json_w *w, const char *key, int64_t unix_s);
 /* A tree (any value). */
 void json_w_tree(struct json_w *w, const char *key, const cJSON *v);
-/* Hands over the text with a final NUL ('*size' without it); null and wiped if an error occurred. The
+/* Hands over the text with a final NUL ('*size', which may be null, counts without it); null and wiped if an error occurred. The
  * writer is empty afterwards. */
 MESH_MUST_USE char *json_w_take(struct json_w *w, size_t *size);
 void json_w_wipe(struct json_w *w);

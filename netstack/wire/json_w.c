@@ -270,7 +270,8 @@ char *json_w_take(struct json_w *w, size_t *size)
 	if (!w->err) {
 		/* The head is 0: nothing was ever consumed. */
 		text = (char *)w->out.buf;
-		*size = w->out.tail - 1;
+		if (size)
+			*size = w->out.tail - 1;
 		w->out = (struct bytes){ 0 };
 	}
 	json_w_wipe(w);
