@@ -38,10 +38,19 @@ static void check_best(struct ladder *l, struct mono now, const char *why)
 		ladder_drop_best(l, now, why);
 }
 
+static bool speaks_disco(const struct ladder *l)
+{
+	return !l->is_wireguard_only && !key_is_zero(l->disco.b);
+}
+
 int ladder_set_peer(struct ladder *l, struct mono now, const struct ladder_peer *peer)
 {
 	const bool is_rekeyed = !disco_key_eq(&l->disco, &peer->disco) && !key_is_zero(l->disco.b);
 	int err;
+
+	/* A path of the other kind was never proved by this kind's rules. */
+	if (peer->is_wireguard_only != l->is_wireguard_only)
+		ladder_drop_best(l, now, "another kind of peer");
 
 	l->node = peer->node;
 	l->disco = peer->disco;
@@ -51,18 +60,13 @@ int ladder_set_peer(struct ladder *l, struct mono now, const struct ladder_peer 
 	l->is_silent = peer->is_silent;
 	err = prober_set_netmap(&l->prober, peer->endpoints, peer->n_endpoints);
 	check_best(l, now, "not in the map any more");
-	if (is_rekeyed) {
+	if (is_rekeyed && speaks_disco(l)) {
 		/* Pings in flight can't be answered; new ones renew trust. */
 		ladder_reset_limits(l);
 		if (ladder_has_best(l) && ladder_sent_within(l, now, SESSION_S * 1000))
 			ladder_probe(l, now, PROBER_HEARTBEAT);
 	}
 	return err;
-}
-
-static bool speaks_disco(const struct ladder *l)
-{
-	return !l->is_wireguard_only && !key_is_zero(l->disco.b);
 }
 
 /* ---- rounds ------------------------------------------------------------------------------------ */
@@ -344,13 +348,15 @@ void ladder_input_received(struct ladder *l, struct mono now, const struct path_
 {
 	if (from->kind == PATH_DERP)
 		l->heard_derp = from->region;
-	if (l->is_wireguard_only && from->kind == PATH_DIRECT) {
-		l->best = (struct ladder_best){ .path = *from,
-						.last_pong = now,
-						.trusted_until = mono_add_ms(now, WG_RECEIVED_MS) };
+	if (l->is_wireguard_only) {
+		if (from->kind == PATH_DIRECT && !ip_is_tailnet(&from->ep.ip))
+			l->best = (struct ladder_best){ .path = *from,
+							.last_pong = now,
+							.trusted_until =
+								mono_add_ms(now, WG_RECEIVED_MS) };
 		return;
 	}
-	if (!ladder_has_best(l))
+	if (!speaks_disco(l) || !ladder_has_best(l))
 		return;
 	if (path_eq(from, &l->best.path)) {
 		l->last_rx = now;

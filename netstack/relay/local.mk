@@ -12,6 +12,8 @@ libnetstack_a_SOURCES += \
 libnetstack_a_SOURCES += \
 	netstack/relay/relayclient.c netstack/relay/relayclient.h
 
+check_PROGRAMS += tests/unit/test_relayclient
+
 check_PROGRAMS += \
 	tests/unit/test_relayserver
 check_PROGRAMS += \

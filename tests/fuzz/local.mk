@@ -21,3 +21,8 @@ check_PROGRAMS += tests/fuzz/fuzz_tso_gro
 check_PROGRAMS += \
 	tests/fuzz/fuzz_http1 \
 	tests/fuzz/fuzz_json
+
+# Machines under random sequences of events.
+check_PROGRAMS += \
+	tests/fuzz/fuzz_ladder \
+	tests/fuzz/fuzz_relayclient
