@@ -9,6 +9,9 @@ tests_fuzz_libreplay_a_SOURCES = tests/fuzz/replay.c
 endif
 
 check_PROGRAMS += tests/fuzz/fuzz_classify
+check_PROGRAMS += tests/fuzz/fuzz_derp_client
+check_PROGRAMS += tests/fuzz/fuzz_derp_frame
+check_PROGRAMS += tests/fuzz/fuzz_derp_server
 check_PROGRAMS += tests/fuzz/fuzz_disco
 check_PROGRAMS += tests/fuzz/fuzz_http1
 check_PROGRAMS += tests/fuzz/fuzz_json
