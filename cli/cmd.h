@@ -33,6 +33,8 @@ struct cli {
 	const char *socket; /* of --socket; null = look for it (client.c) */
 	FILE *out, *err;
 	bool out_is_tty, in_is_tty;
+	bool quiet_timeout; /* client_request() does not print a timeout */
+	bool warned_version; /* the daemon is another version: said so */
 	int argc;           /* the whole command line, for hints */
 	char *const *argv;
 };
@@ -44,7 +46,8 @@ struct cmd {
 	const char *long_help;  /* null = none */
 	const struct flag *flags;
 	size_t n_flags;
-	const struct cmd *subs;
+	const struct cmd *subs;         /* a group's subcommands, */
+	const struct cmd *const *list;  /* or the same as pointers (the root) */
 	size_t n_subs;
 	bool is_hidden;         /* not listed in usage */
 	/* Returns an exit code. 'args' are the positional arguments. Null: a subcommand is needed. */
@@ -59,6 +62,15 @@ extern const struct cmd cmd_up, cmd_down, cmd_set, cmd_get, cmd_login, cmd_logou
 extern const struct cmd cmd_status, cmd_ping, cmd_ip, cmd_netcheck, cmd_whois, cmd_whoami;
 extern const struct cmd cmd_version, cmd_metrics, cmd_wait, cmd_licenses, cmd_completion;
 extern const struct cmd cmd_relay, cmd_path, cmd_debug, cmd_exit_node;
+
+static inline const struct cmd *cmd_sub(const struct cmd *c, size_t i)
+{
+	return c->list ? c->list[i] : &c->subs[i];
+}
+
+/* Runs one command line (argv[0] is the program). Returns the process's exit code. main() calls it, and
+ * so does the fuzz target, whose streams go nowhere. */
+int cmd_main(struct cli *c, int argc, char *const *argv);
 
 /* The root command, with all subcommands (main.c); completion and --json-docs read it. */
 extern const struct cmd cmd_root;

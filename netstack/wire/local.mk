@@ -32,7 +32,7 @@ libnetstack_a_SOURCES += \
 	netstack/wire/prefval.c netstack/wire/prefval.h \
 	netstack/wire/relayinfo.c netstack/wire/relayinfo.h \
 	netstack/wire/status.c netstack/wire/status.h \
-	netstack/wire/whois.h
+	netstack/wire/whois.c netstack/wire/whois.h
 
 libnetstack_a_SOURCES += \
 	netstack/wire/derp.c netstack/wire/derp.h \
