@@ -29,3 +29,16 @@ check_PROGRAMS += \
 check_PROGRAMS += \
 	tests/fuzz/fuzz_ladder \
 	tests/fuzz/fuzz_relayclient
+
+# WireGuard, inner packets and the filter.
+check_PROGRAMS += \
+	tests/fuzz/fuzz_filter_match \
+	tests/fuzz/fuzz_inner_ip \
+	tests/fuzz/fuzz_wg_initiation \
+	tests/fuzz/fuzz_wg_response \
+	tests/fuzz/fuzz_wg_timers \
+	tests/fuzz/fuzz_wg_transport
+tests_fuzz_fuzz_filter_match_SOURCES = tests/fuzz/fuzz_filter_match.c tests/unit/filterref.c
+tests_fuzz_fuzz_wg_initiation_SOURCES = tests/fuzz/fuzz_wg_initiation.c tests/fuzz/wgfuzz.c tests/fuzz/wgfuzz.h
+tests_fuzz_fuzz_wg_response_SOURCES = tests/fuzz/fuzz_wg_response.c tests/fuzz/wgfuzz.c tests/fuzz/wgfuzz.h
+tests_fuzz_fuzz_wg_timers_SOURCES = tests/fuzz/fuzz_wg_timers.c tests/unit/wgworld.c tests/unit/wgworld.h
