@@ -303,8 +303,8 @@ static int fill_table(const struct dp *dp, struct dp_table *t, const struct dp_v
 	return 0;
 }
 
-/* Takes the keys of a peer out; they are wiped after the grace period. */
-static void drop_keys(struct dp *dp, const struct dp_peer *peer)
+/* Takes the keys of all peers that are gone out; they are wiped after the grace period. */
+static void drop_gone_keys(struct dp *dp)
 {
 	struct slots_entry *e;
 	uint32_t it = 0;
@@ -312,7 +312,7 @@ static void drop_keys(struct dp *dp, const struct dp_peer *peer)
 	while ((e = slots_next(&dp->keys, &it))) {
 		struct dp_key *k = CONTAINER_OF(e, struct dp_key, slot);
 
-		if (k->peer != peer)
+		if (!k->peer->is_gone)
 			continue;
 		(void)slots_del(&dp->keys, e->key);
 		snapshot_retire(dp->snapshot, &k->item, key_free);
@@ -322,18 +322,27 @@ static void drop_keys(struct dp *dp, const struct dp_peer *peer)
 /* Peers of the old table that are not in the new one. */
 static void retire_gone(struct dp *dp, struct dp_table *old)
 {
-	for (uint32_t i = 0; old && i < old->n; i++) {
+	bool any = false;
+
+	for (uint32_t i = 0; i < old->n; i++) {
 		struct dp_peer *p = old->entries[i].peer;
 
 		if (!p || find_peer(dp, p->id))
 			continue;
+		any = p->is_gone = true;
 		snapshot_store(&p->key, NULL);
-		drop_keys(dp, p);
 		dp_poll_forget(dp, p);
-		snapshot_retire(dp->snapshot, &p->item, peer_free);
 	}
-	if (old)
-		snapshot_retire(dp->snapshot, &old->item, table_free);
+	/* The keys first: they point to their peers. */
+	if (any)
+		drop_gone_keys(dp);
+	for (uint32_t i = 0; any && i < old->n; i++) {
+		struct dp_peer *p = old->entries[i].peer;
+
+		if (p && p->is_gone)
+			snapshot_retire(dp->snapshot, &p->item, peer_free);
+	}
+	snapshot_retire(dp->snapshot, &old->item, table_free);
 }
 
 int dp_publish_view(struct dp *dp, const struct dp_view *view)
@@ -354,7 +363,8 @@ int dp_publish_view(struct dp *dp, const struct dp_view *view)
 	t->routes = view->routes;
 	t->filter = view->filter;
 	snapshot_store(&dp->table, t);
-	retire_gone(dp, old);
+	if (old)
+		retire_gone(dp, old);
 	return 0;
 }
 

@@ -186,8 +186,12 @@ struct dp_event {
 	struct dp_activity activity; /* ACTIVITY */
 };
 
-/* The next event. Returns false if there is none. */
+/* The next event. Returns false if there is none, or after so many that the loop's other work should have its
+ * turn; then 'on_events' is called again in the next one. */
 bool dp_poll(struct dp *dp, struct mono now, struct dp_event *ev);
+/* Bytes of datagrams that wait for dp_poll(), out of '*capacity': the queue depth that tells the handshake machine
+ * whether it is under load. */
+size_t dp_backlog(const struct dp *dp, size_t *capacity);
 
 /* --- the relay's forwarding -------------------------------------------------------------------------- */
 

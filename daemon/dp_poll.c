@@ -17,6 +17,7 @@ void dp_poll_ready(void *ctx, uint32_t events, struct mono now)
 
 	(void)events;
 	bell_clear(&dp->bell);
+	dp->n_polled = 0;
 	dp->on_events(dp->ctx, now);
 }
 
@@ -55,6 +56,7 @@ void dp_poll_timer(void *ctx, struct mono now)
 	if (!dp->report)
 		return;
 	loop_timer_set(dp->loop, &dp->timer, mono_add_ms(now, DP_ACTIVITY_MS));
+	dp->n_polled = 0;
 	dp->on_events(dp->ctx, now);
 }
 
@@ -193,6 +195,10 @@ bool dp_poll(struct dp *dp, struct mono now, struct dp_event *ev)
 
 	release_held(dp);
 	memset(ev, 0, sizeof(*ev));
+	if (dp->n_polled++ >= DP_POLL_MAX) {
+		bell_ring(&dp->bell); /* the rest in the next turn */
+		return false;
+	}
 	if (poll_activity(dp, now, ev))
 		return true;
 	/* One note each in turn, so that a flood on one worker's ring holds up no other. */
@@ -205,6 +211,12 @@ bool dp_poll(struct dp *dp, struct mono now, struct dp_event *ev)
 		}
 	}
 	return false;
+}
+
+size_t dp_backlog(const struct dp *dp, size_t *capacity)
+{
+	*capacity = DP_RING_SIZE / 4 * 3;
+	return ring_used(&in_worker(dp->in)->notes);
 }
 
 /* --- figures --- */

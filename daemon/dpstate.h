@@ -36,6 +36,7 @@ enum {
 	DP_RX_PATH_MS = 100,           /* at most one RX_PATH event a peer in this time */
 	DP_NARROW_MAX = 16,            /* paths remembered as too narrow for GSO */
 	DP_NARROW_S = 600,
+	DP_POLL_MAX = 256,             /* events a turn of the loop: others get their turn too */
 };
 
 /* One target of a peer's path, ready to be sent to. Immutable. */
@@ -76,6 +77,7 @@ struct dp_peer {
 	struct dp_peer *active_next;
 	bool is_listed;            /* in dp->active */
 	bool is_quiet;             /* it was silent in the last interval */
+	bool is_gone;              /* not in the new view */
 };
 
 struct dp_key {
@@ -203,6 +205,7 @@ struct dp {
 	void *ctx;
 	struct dp_peer *active;     /* peers with recent traffic */
 	struct dp_peer *report;     /* the next of them to be reported; null = none due */
+	uint32_t n_polled;          /* events handed out since the bell was heard */
 	uint32_t poll_at;           /* which worker's ring is polled next */
 	struct ring *held;          /* its oldest record was handed out by dp_poll() */
 	bool relay_is_open;
@@ -231,6 +234,9 @@ MESH_MUST_USE int worker_start(struct worker *w, const char *name, void *(*fn)(v
 void worker_stop(struct worker *w);
 /* Puts a note on the ring to control and rings its bell. False if the ring is full. */
 bool worker_note(struct worker *w, const struct dp_note *note, const void *data, size_t size);
+/* The same for a datagram that anybody may have sent: it never takes the last quarter of the ring, so that a
+ * flood of them does not push out notes about keys and peers. */
+bool worker_note_stranger(struct worker *w, const struct dp_note *note, const void *data, size_t size);
 /* Tells control, once, that the peer has traffic. */
 void worker_mark_active(struct worker *w, struct dp_peer *peer);
 /* A read of SO_RXQ_OVFL: '*last' is the socket's former total. */

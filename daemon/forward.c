@@ -154,7 +154,7 @@ static void to_control(struct forward *f, enum dp_event_kind kind, const struct 
 	const struct dp_note note = { .kind = (uint8_t)kind, .path = path_direct(&from),
 				      .sock = DP_SOCK_RELAY + f->number, .when = f->now };
 
-	if (!worker_note(&f->w, &note, data, size))
+	if (!worker_note_stranger(&f->w, &note, data, size))
 		counter_add(&f->w.tally.relay_dropped[DP_RELAY_RATE_LIMIT], 1);
 }
 

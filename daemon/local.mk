@@ -52,3 +52,5 @@ check_PROGRAMS += tests/unit/test_coordstore
 tests_unit_test_coordstore_LDADD = libdaemon.a $(LDADD) $(SQLITE_LIBS)
 check_PROGRAMS += tests/unit/test_nft
 tests_unit_test_nft_LDADD = libdaemon.a $(LDADD)
+check_PROGRAMS += tests/unit/test_slots
+tests_unit_test_slots_LDADD = libdaemon.a $(LDADD) $(URCU_LIBS)

@@ -95,6 +95,13 @@ void ring_trim(struct ring *r)
 		(void)madvise(r->buf, r->size, MADV_DONTNEED);
 }
 
+size_t ring_used(const struct ring *r)
+{
+	const uint64_t tail = atomic_load_explicit(&r->tail, memory_order_relaxed);
+
+	return (size_t)(atomic_load_explicit(&r->head, memory_order_relaxed) - tail);
+}
+
 void *ring_peek(struct ring *r, size_t *size)
 {
 	uint64_t tail = atomic_load_explicit(&r->tail, memory_order_relaxed), v;

@@ -45,6 +45,9 @@ void ring_commit(struct ring *r);
 /* Gives the pages back if the ring is empty. Producer. */
 void ring_trim(struct ring *r);
 
+/* Bytes in use; a moment old for the thread that asks. Producer or consumer. */
+size_t ring_used(const struct ring *r);
+
 /* The oldest record and its size, or null; stays where it is until ring_pop(). Consumer. */
 void *ring_peek(struct ring *r, size_t *size);
 void ring_pop(struct ring *r);

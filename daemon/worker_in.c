@@ -61,12 +61,6 @@ static void drop(struct in *in, enum dp_in_drop reason, uint64_t n)
 	counter_add(&in->w.tally.in_dropped[reason], n);
 }
 
-static void tell(struct in *in, const struct dp_note *note, const void *data, size_t size)
-{
-	if (!worker_note(&in->w, note, data, size))
-		drop(in, DP_IN_RING, 1);
-}
-
 /* --- TUN --- */
 
 static void write_alone(struct in *in, const struct offload_pkt *p)
@@ -165,7 +159,8 @@ static void deliver(struct in *in, const struct dp_peer *peer, const struct in_s
 		const struct dp_note note = { .kind = DP_EV_TSMP, .peer = peer->id, .path = src->path,
 					      .when = in->now };
 
-		tell(in, &note, data, ip.size);
+		if (!worker_note(&in->w, &note, data, ip.size))
+			drop(in, DP_IN_RING, 1);
 		return;
 	}
 	offload_gro_add(&in->gro, data, &ip);
@@ -339,7 +334,8 @@ static void to_control(struct in *in, enum dp_event_kind kind, const struct path
 	const struct dp_note note = { .kind = (uint8_t)kind, .geneve_control = control, .path = *path,
 				      .sock = DP_SOCK_MAIN, .when = in->now };
 
-	tell(in, &note, data, size);
+	if (!worker_note_stranger(&in->w, &note, data, size))
+		drop(in, DP_IN_RING, 1);
 }
 
 /* The relay shares this socket: bound sessions are forwarded here; what else carries a Geneve header may be for

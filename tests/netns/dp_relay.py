@@ -13,15 +13,15 @@ RELAY4, DERP, DIRECT4 = 3, 2, 0
 REPLAY = 4
 
 
-def through_relay(hosts, relay_host, underlay):
+def through_relay(hosts, relay_host, underlay, port=RELAY_PORT):
     a, b, r = (h.addr if underlay == 4 else "[%s]" % h.addr6 for h in (hosts["a"], hosts["b"], relay_host))
-    relay = End(relay_host, "--relay", str(RELAY_PORT), "--vni", str(VNI),
+    relay = End(relay_host, "--relay", str(port), "--vni", str(VNI),
                 "--bound", "%s:%d" % (a, PORT), "--bound", "%s:%d" % (b, PORT))
-    way = ("--peer", "%s:%d" % (r, RELAY_PORT), "--vni", str(VNI))
+    way = ("--peer", "%s:%d" % (r, port), "--vni", str(VNI))
     with Tunnel(hosts, args_a=way, args_b=way) as t:
         t.pings()
         rate = t.tcp(3)
-    say("# through the relay over IPv%d: %.2f Gb/s" % (underlay, rate))
+    say("# through the relay's port %d over IPv%d: %.2f Gb/s" % (port, underlay, rate))
     counters = relay.stop()
     expect_clean(t.counters, "relay")
     kind = RELAY4 + (underlay == 6)
@@ -48,6 +48,8 @@ def main():
 
         over4 = through_relay(hosts, relay_host, 4)
         through_relay(hosts, relay_host, 6)
+        say("# the relay on the node's own port")
+        through_relay(hosts, relay_host, 4, PORT)
         expect(over4 > 0.3, "the relay forwards %.2f Gb/s" % over4)
 
         say("# by DERP: sealed packets through control")

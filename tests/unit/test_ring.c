@@ -76,6 +76,7 @@ static void ring_full_refuses_and_recovers(void **state)
 	while (put(&r, (uint32_t)n, 1000))
 		n++;
 	assert_int_equal(n, RING_SIZE / 1008);
+	assert_int_equal(ring_used(&r), n * 1008);
 	take(&r, 0, 1000);
 	assert_true(put(&r, (uint32_t)n, 900));
 	for (int i = 1; i < n; i++)
