@@ -21,7 +21,7 @@ static const struct cmd *const commands[] = {
 	&cmd_up,      &cmd_down,    &cmd_set,	   &cmd_get,	&cmd_login,    &cmd_logout,  &cmd_switch,
 	&cmd_status,  &cmd_ping,    &cmd_path,	   &cmd_ip,	&cmd_whois,    &cmd_whoami,  &cmd_netcheck,
 	&cmd_relay,   &cmd_exit_node, &cmd_metrics, &cmd_wait,	&cmd_version,  &cmd_licenses, &cmd_completion,
-	&cmd_debug,
+	&cmd_debug,   &cmd_coordinator,
 };
 
 const struct cmd cmd_root = {

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files of the coordinator command share: requests to the daemon's coordinator API and reading its JSON. */
+#ifndef CLI_COORDINATOR_H
+#define CLI_COORDINATOR_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/compiler.h"
+#include "cli/client.h"
+#include "cli/cmd.h"
+#include "wire/apijson.h"
+
+/* POSTs to /localapi/v0/meshd/coordinator/'verb'; 'body' is an open object, which is closed and wiped here.
+ * Returns EXIT_OK with the answer, or an exit code after printing. */
+MESH_MUST_USE int coordinator_call(struct cli *c, const char *verb, struct json_w *body, struct client_reply *r);
+/* The answer as a tree (cJSON_Delete it), or null after printing. */
+cJSON *coordinator_tree(struct cli *c, const struct client_reply *r);
+/* Prints the answer as it is, laid out. Returns an exit code. */
+MESH_MUST_USE int coordinator_json(struct cli *c, const struct client_reply *r);
+/* Members: "" or 0 when absent or of another type. */
+const char *coordinator_str(const cJSON *v, const char *key);
+int64_t coordinator_int(const cJSON *v, const char *key);
+/* A list of texts as "a,b", or "-". Returns 'buf'. */
+char *coordinator_list(char *buf, size_t size, const cJSON *v, const char *key);
+/* Writes a comma-separated flag as a list; 'prefix' is put before words that lack it. */
+void coordinator_words(struct json_w *w, const char *key, const char *text, const char *prefix);
+/* A positive number. Returns EXIT_OK, or an exit code after printing. */
+MESH_MUST_USE int coordinator_number(struct cli *c, const char *what, const char *text, int64_t *out);
+
+/* cmd_coordnodes.c */
+int coordinator_nodes_list(struct cli *c, const struct flags *f, int n_args, char *const *args);
+extern const struct cmd coordinator_nodes_subs[7];
+extern const struct cmd coordinator_derp_subs[3];
+
+#endif
