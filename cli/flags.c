@@ -325,7 +325,7 @@ const struct flag_value *flags_get(const struct flags *f, const char *name)
 	for (size_t i = 0; i < f->n; i++)
 		if (strcmp(f->table[i].name, name) == 0)
 			return &f->v[i];
-	assert(!"a flag of this command");
+	assert(false && "a flag of this command");
 	return &f->v[0];
 }
 
