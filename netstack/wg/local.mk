@@ -19,8 +19,12 @@ endif
 
 check_PROGRAMS += \
 	tests/unit/test_aead \
+	tests/unit/test_cookie \
 	tests/unit/test_device \
+	tests/unit/test_index \
 	tests/unit/test_keypair \
+	tests/unit/test_noise \
+	tests/unit/test_ratelimit \
 	tests/unit/test_replay \
 	tests/unit/test_routes
 tests_unit_test_aead_SOURCES = tests/unit/test_aead.c tests/unit/wgtest.c tests/unit/wgtest.h

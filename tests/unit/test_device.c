@@ -487,7 +487,7 @@ static void garbage_is_never_answered(void **state)
 	for (int load = 0; load < 2; load++) {
 		if (load)
 			device_queue_depth(b, w->now, 1000, 1024);
-		for (int i = 0; i < 300000; i++) {
+		for (int i = 0; i < 500000; i++) {
 			static const size_t sizes[] = { 148, 92, 64, 32 };
 			uint64_t k = test_random(&w->env);
 			size_t size = k % 3 ? sizes[k / 3 % 4] : k / 3 % sizeof(buf);

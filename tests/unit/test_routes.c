@@ -95,6 +95,49 @@ static void routes_take_the_later_of_equal_prefixes(void **state)
 	routes_free(r);
 }
 
+/* P6: the inner source must be the sender's, by the longest prefix; a more specific one that moves
+ * to another peer takes its addresses along. */
+static void routes_decide_whose_an_inner_source_is(void **state)
+{
+	static const struct {
+		const char *src;
+		uint32_t before, after;
+	} table[] = {
+		{ "100.64.0.1", 1, 1 },
+		{ "100.64.0.2", 2, 2 },
+		{ "10.1.0.1", 1, 1 },
+		{ "10.1.2.3", 1, 2 },
+		{ "10.2.0.1", 2, 2 },
+		{ "10.1.2.200", 1, 2 },
+		{ "192.0.2.7", ROUTES_NONE, ROUTES_NONE },
+		{ "fd7a:115c:a1e0::1", 1, 1 },
+		{ "2001:db8:1::1", 1, 2 },
+		{ "2001:db8:2::1", 1, 1 },
+		{ "::ffff:100.64.0.1", 1,
+		  1 }, /* normalised when it was read: ip.c refuses it in a packet */
+	};
+	struct routes_entry entries[] = {
+		entry("100.64.0.1/32", 1), entry("100.64.0.2/32", 2),
+		entry("10.0.0.0/8", 2),    entry("10.1.0.0/16", 1),
+		entry("10.1.2.0/24", 1),   entry("fd7a:115c:a1e0::1", 1),
+		entry("2001:db8::/32", 1), entry("2001:db8:1::/48", 1),
+	};
+	struct routes *before = routes_new(entries, ARRAY_LEN(entries), 1), *after;
+
+	(void)state;
+	entries[4].peer_id = 2; /* 10.1.2.0/24 */
+	entries[7].peer_id = 2; /* 2001:db8:1::/48 */
+	after = routes_new(entries, ARRAY_LEN(entries), 1);
+	assert_non_null(before);
+	assert_non_null(after);
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		assert_int_equal(lookup(before, table[i].src), table[i].before);
+		assert_int_equal(lookup(after, table[i].src), table[i].after);
+	}
+	routes_free(before);
+	routes_free(after);
+}
+
 static void routes_may_be_empty(void **state)
 {
 	struct routes *r = routes_new(NULL, 0, 1);
@@ -203,6 +246,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(routes_prefer_the_longest_prefix),
 		cmocka_unit_test(routes_take_the_later_of_equal_prefixes),
+		cmocka_unit_test(routes_decide_whose_an_inner_source_is),
 		cmocka_unit_test(routes_may_be_empty),
 		cmocka_unit_test(routes_agree_with_a_linear_search),
 		cmocka_unit_test(routes_of_10000_peers_fit_in_1_mb),
