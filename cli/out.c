@@ -227,6 +227,7 @@ int out_json(struct cli *c, const char *text, size_t len, const char *indent, bo
 
 /* --- errors and usage --- */
 
+MESH_PRINTF(2, 0)
 static void put_line(struct cli *c, const char *fmt, va_list ap)
 {
 	char line[LINE_SIZE];

@@ -63,7 +63,7 @@ static void *reader(void *arg)
 
 static void slots_agree_with_a_plain_array(void **state)
 {
-	struct fixture f = { 0 };
+	struct fixture f = {};
 	struct object *model[KEYS] = { 0 };
 	struct loop *loop = loop_new(NULL);
 	struct snapshot *snap = snapshot_new(loop);
