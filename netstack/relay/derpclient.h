@@ -51,7 +51,7 @@ enum derpclient_out_kind {
 	DERPCLIENT_CLOSE, /* close 'stream' */
 	DERPCLIENT_RECV,  /* packet 'data' from 'peer' through 'region' */
 	DERPCLIENT_GONE,  /* 'peer' is no longer at 'region', for 'reason' (enum derp_gone_reason) */
-	DERPCLIENT_STATE, /* 'region' came up ('is_up') or went down ('text' says why) */
+	DERPCLIENT_STATE, /* 'region' came up ('is_up'), went down or cannot be reached for a new reason ('text') */
 	DERPCLIENT_HEALTH, /* 'region' reports the problem 'text'; "" = over */
 };
 

@@ -187,11 +187,13 @@ void derplink_drop(struct derpclient_link *l, struct mono now, const char *why, 
 	if (l->state == DERPCLIENT_IDLE)
 		return;
 	if (l->state != DERPCLIENT_WAIT) {
+		log_debug(l->env->log, "derp: region %u: %s: %s", l->id,
+			  l->state == DERPCLIENT_UP ? "connection ended" : "cannot connect", why);
+		/* Told once, not with every attempt. */
+		if (l->state == DERPCLIENT_UP || strncmp(l->text, why, sizeof(l->text) - 1) != 0)
+			l->due.state = true;
 		(void)snprintf(l->text, sizeof(l->text), "%s", why);
-		log_info(l->env->log, "derp: region %u: %s: %s", l->id,
-			 l->state == DERPCLIENT_UP ? "connection ended" : "cannot connect", why);
 		stream_end(l);
-		l->due.state = true;
 		l->due.health = false;
 	}
 	if (retry)
@@ -214,7 +216,7 @@ static void fail(struct derpclient_link *l, struct mono now, const char *why)
 
 	if (l->state == DERPCLIENT_OPENING && l->region && next < l->region->n_nodes &&
 	    mono_before(now, l->attempt_by)) {
-		log_info(l->env->log, "derp: region %u: %s: %s", l->id, l->region->nodes[l->node].name, why);
+		log_debug(l->env->log, "derp: region %u: %s: %s", l->id, l->region->nodes[l->node].name, why);
 		stream_end(l);
 		l->node = next;
 		dial(l, now);
@@ -500,9 +502,10 @@ static const char *hello(struct derpclient_link *l, const struct node_priv *priv
 	}
 	if (l->state != DERPCLIENT_UP) {
 		l->state = DERPCLIENT_UP;
+		l->text[0] = 0;
 		l->n->connects++;
 		l->due.state = true;
-		log_info(l->env->log, "derp: region %u: connected to %s", l->id, l->addr.host);
+		log_debug(l->env->log, "derp: region %u: connected to %s", l->id, l->addr.host);
 	}
 	return NULL;
 }
@@ -550,9 +553,11 @@ static bool frame_out(struct derpclient_link *l, const struct derp_hdr *hdr, con
 		pong(l, p);
 		return false;
 	case DERP_HEALTH:
-		len = hdr->size < sizeof(l->text) - 1 ? hdr->size : sizeof(l->text) - 1;
-		memcpy(l->text, p, len);
-		l->text[len] = 0;
+		len = hdr->size < sizeof(l->health) - 1 ? hdr->size : sizeof(l->health) - 1;
+		/* Another's words in our log: printable ones only. */
+		for (size_t i = 0; i < len; i++)
+			l->health[i] = p[i] >= ' ' && p[i] < 0x7f ? (char)p[i] : '?';
+		l->health[len] = 0;
 		l->due.health = true;
 		return false;
 	case DERP_RESTARTING:
@@ -636,7 +641,7 @@ static bool poll_due(struct derpclient_link *l, struct derpclient_out *out)
 	if (l->due.health) {
 		l->due.health = false;
 		out->kind = DERPCLIENT_HEALTH;
-		out->text = l->text;
+		out->text = l->health;
 		return true;
 	}
 	if (l->due.write) {

@@ -40,7 +40,8 @@ struct derpclient_link {
 	enum derpclient_state state;
 	bool is_home;
 	struct derplink_due due;
-	char text[DERPLINK_TEXT_MAX];     /* why it went down, or the health problem */
+	char text[DERPLINK_TEXT_MAX];     /* why it went down */
+	char health[DERPLINK_TEXT_MAX];   /* what the server complains of */
 
 	/* The attempt under way. */
 	uint16_t generation;              /* of the stream: part of its number */

@@ -5,6 +5,7 @@ libnetstack_a_SOURCES += \
 	netstack/relay/derpserver.c netstack/relay/derpserver.h \
 	netstack/relay/frameq.c netstack/relay/frameq.h \
 	netstack/relay/relaybind.c netstack/relay/relaybind.h \
+	netstack/relay/relayfair.c netstack/relay/relayfair.h \
 	netstack/relay/relayserver.c netstack/relay/relayserver.h \
 	netstack/relay/stunserver.c netstack/relay/stunserver.h
 

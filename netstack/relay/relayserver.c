@@ -46,6 +46,12 @@ int relayserver_init(struct relayserver *s, const struct relayserver_cfg *cfg, c
 	map_init(&s->by_pair, sizeof(struct pair_key), s->cfg.live_max, env);
 	map_init(&s->nodes, KEY_SIZE, NODES_MAX, env);
 	env_fill(env, s->guard_seed, sizeof(s->guard_seed));
+	if (cfg->bytes_per_s == 0 && cfg->session_bytes_per_s == 0)
+		return 0;
+	s->fair = malloc(sizeof(*s->fair));
+	if (!s->fair)
+		return -ENOMEM;
+	relayfair_init(s->fair, MONO_ZERO, cfg->bytes_per_s, cfg->session_bytes_per_s);
 	return 0;
 }
 
@@ -493,6 +499,10 @@ static void forward(struct relayserver *s, struct mono now, struct relayserver_s
 		drop(s, RELAYSERVER_DROP_STRANGER);
 		return;
 	}
+	if (s->fair && !relayfair_take(s->fair, now, e->vni, size)) {
+		drop(s, RELAYSERVER_DROP_BANDWIDTH);
+		return;
+	}
 	out = family_of(to);
 	e->side[side].seen = now;
 	e->side[side].rx_pkts++;
@@ -637,6 +647,7 @@ void relayserver_wipe(struct relayserver *s)
 		sodium_memzero(s->sessions, s->n_used * sizeof(*s->sessions));
 	free(s->sessions);
 	free(s->due);
+	free(s->fair);
 	sodium_memzero(s, sizeof(*s));
 }
 
@@ -670,6 +681,7 @@ const char *relayserver_drop_name(enum relayserver_drop why)
 		[RELAYSERVER_DROP_BAD_ADDR] = "bad_addr",
 		[RELAYSERVER_DROP_NOT_BOUND] = "not_bound",
 		[RELAYSERVER_DROP_STRANGER] = "stranger",
+		[RELAYSERVER_DROP_BANDWIDTH] = "bandwidth",
 	};
 
 	return why < RELAYSERVER_DROPS ? names[why] : "unknown";

@@ -30,6 +30,7 @@
 #include "base/key.h"
 #include "base/map.h"
 #include "base/mono.h"
+#include "relay/relayfair.h"
 
 enum {
 	RELAYSERVER_LIVE_MAX = 4096,      /* sessions, default of cfg.live_max */
@@ -71,6 +72,7 @@ enum relayserver_drop {
 	RELAYSERVER_DROP_BAD_ADDR,       /* loopback, link-local, multicast, unspecified, own listener */
 	RELAYSERVER_DROP_NOT_BOUND,      /* data before both sides are bound */
 	RELAYSERVER_DROP_STRANGER,       /* data from an address that is not bound */
+	RELAYSERVER_DROP_BANDWIDTH,      /* over the configured limit or the session's share of it */
 	RELAYSERVER_DROPS,
 };
 
@@ -88,6 +90,10 @@ enum relayserver_refusal {
 struct relayserver_cfg {
 	uint32_t live_max;           /* sessions in all; 0 = RELAYSERVER_LIVE_MAX */
 	uint32_t live_per_node;      /* 0 = RELAYSERVER_LIVE_PER_NODE */
+	/* Limits of relay/relayfair for what this machine forwards itself; 0 = unlimited. Entries published to
+	 * packet workers are theirs to limit. */
+	uint64_t bytes_per_s;
+	uint64_t session_bytes_per_s;
 };
 
 /* What an allocation gives; the engine puts it into the disco response. */
@@ -205,10 +211,11 @@ struct relayserver {
 	struct bucket opens;         /* boxes opened in all */
 	struct relayserver_out out;  /* the one datagram that is due; size 0 = none */
 	uint8_t out_buf[256];        /* a challenge */
+	struct relayfair *fair;      /* owned; null = no limit is configured */
 	struct relayserver_counters n;
 };
 
-/* Prepares an idle relay. 'env' is borrowed for the machine's life. Returns 0. */
+/* Prepares an idle relay. 'env' is borrowed for the machine's life. Returns 0 or -ENOMEM. */
 MESH_MUST_USE int relayserver_init(struct relayserver *s, const struct relayserver_cfg *cfg,
 				   const struct env *env);
 

@@ -756,6 +756,78 @@ static void relay_budget_forgeries_are_slowed(void **state)
 	relayserver_wipe(&s);
 }
 
+/* --- RELIABILITY 5, "Relay bandwidth" --- */
+
+/* Two sessions offer so many bytes a second for 10 s; what gets through, in bytes a second. */
+static void offer(const struct relayserver_cfg *cfg, const uint64_t rate[2], uint64_t got[2])
+{
+	static uint8_t pkt[1240];
+	struct relayserver_out sent;
+	struct client a, b[2];
+	struct relayserver s;
+	struct test_env env;
+	uint64_t due[2] = { 0 };
+	uint32_t vni[2];
+
+	test_env_init(&env, 18);
+	start(&s, &env.env, cfg, at_ms(0));
+	client_init(&a, &env, "203.0.113.7:41641");
+	for (unsigned i = 0; i < 2; i++) {
+		client_init(&b[i], &env, i ? "203.0.113.9:41641" : "203.0.113.8:41641");
+		vni[i] = allocate(&s, at_ms(0), &a, &b[i]);
+		bind_client(&s, at_ms(0), &a, &b[i], vni[i]);
+		bind_client(&s, at_ms(0), &b[i], &a, vni[i]);
+		got[i] = 0;
+	}
+	for (int64_t us = 0; us < 10 * 1000 * 1000; us += 50) {
+		struct mono now = mono_add_ns(at_ms(100), us * NS_PER_US);
+
+		for (unsigned i = 0; i < 2; i++) {
+			for (due[i] += rate[i] / 20000; due[i] >= sizeof(pkt); due[i] -= sizeof(pkt)) {
+				geneve_write(pkt, GENEVE_PROTO_WIREGUARD, vni[i], false);
+				relayserver_input(&s, now, &b[i].ep, pkt, sizeof(pkt));
+				drain(&s, now, &sent);
+				got[i] += sent.size / 10;
+			}
+		}
+	}
+	relayserver_wipe(&s);
+}
+
+static void relay_budget_flooding_session_leaves_the_other_its_share(void **state)
+{
+	const uint64_t link = 4000000;
+	struct relayserver_cfg cfg = { .bytes_per_s = link };
+	uint64_t got[2];
+
+	(void)state;
+	offer(&cfg, (uint64_t[]){ 5 * link, link / 2 }, got);
+	assert_true(got[1] >= link * 45 / 100);
+	assert_true(got[0] + got[1] >= link * 95 / 100); /* nothing of the link is wasted ... */
+	assert_true(got[0] + got[1] <= link * 102 / 100); /* ... and nothing made up */
+	/* Alone, one has all of it. */
+	offer(&cfg, (uint64_t[]){ 5 * link, 0 }, got);
+	assert_true(got[0] >= link * 95 / 100);
+	/* What one leaves, the other may take. */
+	offer(&cfg, (uint64_t[]){ 5 * link, link / 10 }, got);
+	assert_true(got[1] >= link / 10 * 95 / 100);
+	assert_true(got[0] >= link * 85 / 100);
+}
+
+static void relay_budget_session_limit_holds_for_each(void **state)
+{
+	struct relayserver_cfg cfg = { .session_bytes_per_s = 1000000 };
+	uint64_t got[2];
+
+	(void)state;
+	offer(&cfg, (uint64_t[]){ 3000000, 500000 }, got);
+	assert_in_range(got[0], 950000, 1050000);
+	assert_in_range(got[1], 490000, 510000);
+	/* Off by default. */
+	offer(&(struct relayserver_cfg){ 0 }, (uint64_t[]){ 3000000, 500000 }, got);
+	assert_true(got[0] > 2900000);
+}
+
 /* --- RELIABILITY 5, "Relay as scanner" --- */
 
 static void relay_budget_never_forwards_to_forbidden_addresses(void **state)
@@ -821,6 +893,8 @@ int main(void)
 		cmocka_unit_test(relay_budget_challenge_secret_rotates),
 		cmocka_unit_test(relay_budget_data_only_between_bound_addresses),
 		cmocka_unit_test(relay_budget_forgeries_are_slowed),
+		cmocka_unit_test(relay_budget_flooding_session_leaves_the_other_its_share),
+		cmocka_unit_test(relay_budget_session_limit_holds_for_each),
 		cmocka_unit_test(relay_budget_never_forwards_to_forbidden_addresses),
 	};
 
