@@ -185,7 +185,7 @@ static int send_request(int fd, const char *method, const char *path, const void
 		http1_write_header(&w, "Content-Type", "application/json");
 	http1_write_end(&w);
 	if (w.bad)
-		return -ENAMETOOLONG;
+		return -EINVAL; /* characters that no request line may hold */
 	n = send_all(fd, head, wr_used(&w, sizeof(head)));
 	return n ? n : send_all(fd, body, size);
 }

@@ -180,6 +180,7 @@ static int run_localapi(struct cli *c, const struct flags *f, int n_args, char *
 	static const char prefix[] = "/localapi/v0/";
 	const char *method = n_args > 1 ? args[0] : "GET", *path = n_args > 1 ? args[1] : args[0];
 	struct bytes body = { 0 };
+	char safe_method[40], safe_path[400];
 	struct client_reply r;
 	int err = EXIT_OK;
 
@@ -194,7 +195,9 @@ static int run_localapi(struct cli *c, const struct flags *f, int n_args, char *
 	else if (n_args == 3 && bytes_append(&body, args[2], strlen(args[2])))
 		err = out_error(c, "out of memory");
 	if (!err) {
-		(void)fprintf(c->err, "# doing request %s %s%s\n", method, prefix, path);
+		(void)fprintf(c->err, "# doing request %s %s%s\n",
+			      out_safe(safe_method, sizeof(safe_method), method), prefix,
+			      out_safe(safe_path, sizeof(safe_path), path));
 		err = client_request(c, method, path, bytes_data(&body), bytes_size(&body), 0, &r);
 	}
 	bytes_wipe(&body);

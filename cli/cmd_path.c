@@ -69,26 +69,34 @@ static bool uses(const struct pathinfo *p, const char *kind)
 	return p->in_use && strcmp(p->in_use, kind) == 0;
 }
 
+static void print_rung(struct cli *c, const char *name, const char *mark, const char *reason)
+{
+	char safe[400];
+
+	if (reason && *reason)
+		(void)fprintf(c->out, "  %-11s %-9s %s\n", name, mark, out_safe(safe, sizeof(safe), reason));
+	else
+		(void)fprintf(c->out, "  %-11s %s\n", name, mark);
+}
+
 static void print_text(struct cli *c, const struct pathinfo *p)
 {
 	char safe[400], name[200], ip[IP_TEXT_MAX];
 	const char *mark = "no";
 
 	print_head(c, p);
-	(void)fprintf(c->out, "  direct      %-9s %s\n", uses(p, "direct") ? "yes" : "no",
-		      out_safe(safe, sizeof(safe), p->direct_reason));
+	print_rung(c, "direct", uses(p, "direct") ? "yes" : "no", p->direct_reason);
 	print_candidates(c, p);
 	for (size_t i = 0; i < p->n_relays; i++)
 		if (p->relays[i].usable)
 			mark = "ready";
 	if (uses(p, "peer-relay"))
 		mark = "yes";
-	(void)fprintf(c->out, "  peer relay  %-9s %s\n", mark, out_safe(safe, sizeof(safe), p->relay_reason));
+	print_rung(c, "peer relay", mark, p->relay_reason);
 	for (size_t i = 0; i < p->n_relays; i++)
 		(void)fprintf(c->out, "    %s %s   %s\n", out_safe(name, sizeof(name), p->relays[i].name),
 			      ip_write(ip, &p->relays[i].ip), out_safe(safe, sizeof(safe), p->relays[i].text));
-	(void)fprintf(c->out, "  derp        %-9s %s\n", uses(p, "derp") ? "yes" : "ready",
-		      out_safe(safe, sizeof(safe), p->derp_reason));
+	print_rung(c, "derp", uses(p, "derp") ? "yes" : "ready", p->derp_reason);
 }
 
 static int show(struct cli *c, const char *ip, bool json)

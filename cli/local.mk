@@ -32,3 +32,6 @@ libcli_a_SOURCES = \
 bin_PROGRAMS += meshctl
 meshctl_SOURCES = cli/main.c
 meshctl_LDADD = libcli.a libnetstack.a $(NETSTACK_LIBS) -lm
+
+# Bytes on stdout and stderr against a fake daemon.
+dist_check_SCRIPTS += tests/cli/golden.py

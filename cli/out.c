@@ -187,7 +187,8 @@ char *out_duration(char text[static OUT_DURATION_MAX], int64_t ns)
 
 /* --- text --- */
 
-char *out_safe(char *buf, size_t size, const char *text)
+/* Control characters, bidirectional marks and what is not UTF-8 become '?'. */
+static char *make_safe(char *buf, size_t size, const char *text, bool keep_lines)
 {
 	const char *p = text ? text : "", *const end = p + strlen(p);
 	size_t used = 0;
@@ -195,7 +196,8 @@ char *out_safe(char *buf, size_t size, const char *text)
 	while (p < end && used + 4 < size) {
 		uint32_t cp = 0;
 		size_t n = json_utf8(p, end, &cp);
-		bool bad = n == 0 || cp < 0x20 || (cp >= 0x7f && cp < 0xa0) ||
+		bool line = keep_lines && (cp == '\n' || cp == '\t');
+		bool bad = n == 0 || (cp < 0x20 && !line) || (cp >= 0x7f && cp < 0xa0) ||
 			   (cp >= 0x200b && cp <= 0x200f) || (cp >= 0x2028 && cp <= 0x202e) ||
 			   (cp >= 0x2066 && cp <= 0x2069) || cp == 0xfeff;
 
@@ -209,6 +211,11 @@ char *out_safe(char *buf, size_t size, const char *text)
 	}
 	buf[used] = 0;
 	return buf;
+}
+
+char *out_safe(char *buf, size_t size, const char *text)
+{
+	return make_safe(buf, size, text, false);
 }
 
 int out_json(struct cli *c, const char *text, size_t len, const char *indent, bool final_newline)
@@ -230,11 +237,11 @@ int out_json(struct cli *c, const char *text, size_t len, const char *indent, bo
 MESH_PRINTF(2, 0)
 static void put_line(struct cli *c, const char *fmt, va_list ap)
 {
-	char line[LINE_SIZE];
+	char line[LINE_SIZE], safe[LINE_SIZE];
 
 	(void)vsnprintf(line, sizeof(line), fmt, ap);
 	prefval_mask_secrets(line);
-	(void)fprintf(c->err, "%s\n", line);
+	(void)fprintf(c->err, "%s\n", make_safe(safe, sizeof(safe), line, true));
 }
 
 int out_error(struct cli *c, const char *fmt, ...)

@@ -574,7 +574,10 @@ static void conn_feed(struct conn *c)
 		int err = http1_input(&c->http, bytes_data(&c->in), bytes_size(&c->in), &used, &ev);
 
 		if (err == -ENOBUFS) {
-			reject(c, 431, "request too large\n");
+			if (c->http.content_size > API_BODY_MAX || bytes_size(&c->body))
+				reject(c, 413, "request body too large\n");
+			else
+				reject(c, 431, "request head too large\n");
 			return;
 		}
 		if (err) {

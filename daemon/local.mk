@@ -26,6 +26,10 @@ check_PROGRAMS += tests/unit/test_conf tests/unit/test_metrics tests/unit/test_s
 tests_unit_test_conf_LDADD = libdaemon.a $(LDADD)
 tests_unit_test_metrics_LDADD = libdaemon.a $(LDADD) -lm
 tests_unit_test_store_LDADD = libdaemon.a $(LDADD) $(SQLITE_LIBS)
+check_LIBRARIES += tests/libapifake.a
+tests_libapifake_a_SOURCES = tests/unit/apifake.c tests/unit/apifake.h
+check_PROGRAMS += tests/unit/test_api
+tests_unit_test_api_LDADD = tests/libapifake.a libdaemon.a $(LDADD) -lm
 
 libdaemon_a_SOURCES += \
 	daemon/cert.c daemon/cert.h daemon/cert_ssl.h \

@@ -42,3 +42,10 @@ tests_fuzz_fuzz_filter_match_SOURCES = tests/fuzz/fuzz_filter_match.c tests/unit
 tests_fuzz_fuzz_wg_initiation_SOURCES = tests/fuzz/fuzz_wg_initiation.c tests/fuzz/wgfuzz.c tests/fuzz/wgfuzz.h
 tests_fuzz_fuzz_wg_response_SOURCES = tests/fuzz/fuzz_wg_response.c tests/fuzz/wgfuzz.c tests/fuzz/wgfuzz.h
 tests_fuzz_fuzz_wg_timers_SOURCES = tests/fuzz/fuzz_wg_timers.c tests/unit/wgworld.c tests/unit/wgworld.h
+
+# The local API, its bodies, meshctl's command line and meshd's configuration.
+check_PROGRAMS += tests/fuzz/fuzz_local_api tests/fuzz/fuzz_api_prefs tests/fuzz/fuzz_api_answers \
+	tests/fuzz/fuzz_conf_file tests/fuzz/fuzz_cli_args
+tests_fuzz_fuzz_local_api_LDADD = tests/libapifake.a libdaemon.a $(LDADD) -lm
+tests_fuzz_fuzz_conf_file_LDADD = libdaemon.a $(LDADD)
+tests_fuzz_fuzz_cli_args_LDADD = libcli.a $(LDADD) -lm

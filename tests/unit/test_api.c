@@ -1,0 +1,453 @@
+/* SPDX-License-Identifier: MIT */
+/* The local API over socket pairs: rights, limits, requests in flight, edits in turn, the bus. */
+#include "tests/unit/testing.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "tests/unit/apifake.h"
+
+enum { STRANGER = 12345, ANSWER_MAX = 1 << 20 };
+
+static char *read_all(int fd, char *buf)
+{
+	size_t used = 0;
+	ssize_t n;
+
+	while (used < ANSWER_MAX - 1 && (n = recv(fd, buf + used, ANSWER_MAX - 1 - used, MSG_DONTWAIT)) > 0)
+		used += (size_t)n;
+	buf[used] = 0;
+	return buf;
+}
+
+static void send_text(int fd, const char *text)
+{
+	assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
+}
+
+/* One request on a connection; the whole answer, borrowed until the next call. */
+static char *exchange(struct apifake *f, int fd, const char *method, const char *path, const char *body)
+{
+	static char buf[ANSWER_MAX];
+	char head[1024];
+
+	(void)snprintf(head, sizeof(head),
+		       "%s /localapi/v0/%s HTTP/1.1\r\nHost: local-tailscaled.sock\r\nContent-Length: %zu\r\n\r\n",
+		       method, path, strlen(body));
+	send_text(fd, head);
+	send_text(fd, body);
+	apifake_run(f);
+	return read_all(fd, buf);
+}
+
+static int status_of(const char *answer)
+{
+	return strncmp(answer, "HTTP/1.1 ", 9) == 0 ? (int)strtol(answer + 9, NULL, 10) : -1;
+}
+
+static const char *body_of(const char *answer)
+{
+	const char *p = strstr(answer, "\r\n\r\n");
+
+	return p ? p + 4 : "";
+}
+
+static void headers_are_as_documented(void **state)
+{
+	struct apifake f;
+	char *a;
+	int fd;
+
+	(void)state;
+	apifake_init(&f);
+	fd = apifake_connect(&f, 0);
+	a = exchange(&f, fd, "GET", "meshd/version", "");
+	assert_int_equal(status_of(a), 200);
+	assert_non_null(strstr(a, "\r\nTailscale-Cap: 145\r\n"));
+	assert_non_null(strstr(a, "\r\nMeshd-Version: 0.1.0\r\n"));
+	assert_non_null(strstr(a, "\r\nX-Frame-Options: DENY\r\n"));
+	assert_non_null(strstr(a, "\r\nX-Content-Type-Options: nosniff\r\n"));
+	assert_non_null(strstr(a, "\r\nContent-Security-Policy: default-src 'none';"));
+	assert_null(strstr(a, "Tailscale-Version"));
+	/* The same connection serves again. */
+	a = exchange(&f, fd, "GET", "status?peers=false", "");
+	assert_int_equal(status_of(a), 200);
+	assert_non_null(strstr(a, "\t\"BackendState\": \"Running\""));
+	(void)close(fd);
+	apifake_wipe(&f);
+}
+
+/* Strangers read everything and change nothing; the rows are the whole table of the API. */
+static void strangers_read_but_do_not_write(void **state)
+{
+	static const struct {
+		const char *method, *path, *body;
+		int root, stranger;
+	} rows[] = {
+		{ "GET", "status", "", 200, 200 },
+		{ "GET", "prefs", "", 200, 200 },
+		{ "HEAD", "prefs", "", 200, 200 },
+		{ "PATCH", "prefs", "{\"CorpDNSSet\":true}", 200, 403 },
+		{ "POST", "check-prefs", "{}", 200, 403 },
+		{ "POST", "start", "{}", 204, 403 },
+		{ "POST", "login-interactive", "", 204, 403 },
+		{ "POST", "logout", "", 204, 403 },
+		{ "GET", "profiles/", "", 200, 403 },
+		{ "POST", "ping?ip=100.64.0.3&type=disco", "", 200, 200 },
+		{ "GET", "whois?addr=100.64.0.3", "", 200, 200 },
+		{ "GET", "derpmap", "", 200, 200 },
+		{ "GET", "netcheck", "", 200, 200 },
+		{ "GET", "debug-peer-relay-sessions", "", 200, 200 },
+		{ "POST", "debug?action=restun", "", 200, 403 },
+		{ "GET", "usermetrics", "", 200, 200 },
+		{ "GET", "metrics", "", 200, 403 },
+		{ "GET", "meshd/relay", "", 200, 200 },
+		{ "GET", "meshd/path?peer=100.64.0.3", "", 200, 200 },
+		{ "GET", "update/check", "", 200, 200 },
+		{ "GET", "check-ip-forwarding", "", 200, 200 },
+		{ "POST", "shutdown", "", 204, 403 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		for (int who = 0; who < 2; who++) {
+			struct apifake f;
+			int fd, got, want = who ? rows[i].stranger : rows[i].root;
+
+			apifake_init(&f);
+			fd = apifake_connect(&f, who ? STRANGER : 0);
+			got = status_of(exchange(&f, fd, rows[i].method, rows[i].path, rows[i].body));
+			if (got != want)
+				fail_msg("%s %s as %d: %d, want %d", rows[i].method, rows[i].path, who, got, want);
+			if (who)
+				assert_int_equal(f.writes, 0);
+			(void)close(fd);
+			apifake_wipe(&f);
+		}
+	}
+}
+
+static void requests_are_checked(void **state)
+{
+	static const struct {
+		const char *text;
+		int status;
+		const char *body;
+	} rows[] = {
+		{ "GET /localapi/v0/nope HTTP/1.1\r\n\r\n", 404, "404 page not found\n" },
+		{ "GET /other HTTP/1.1\r\n\r\n", 404, "404 page not found\n" },
+		{ "GET / HTTP/1.1\r\n\r\n", 200, "meshd local API\n" },
+		{ "POST /localapi/v0/debug-peer-relay-sessions HTTP/1.1\r\nContent-Length: 0\r\n\r\n", 405,
+		  "GET required\n" },
+		{ "GET /localapi/v0/status HTTP/1.1\r\nHost: evil.example\r\n\r\n", 403,
+		  "invalid localapi request\n" },
+		{ "GET /localapi/v0/status HTTP/1.1\r\nOrigin: http://x\r\n\r\n", 403,
+		  "invalid localapi request\n" },
+		{ "GET /localapi/v0/status HTTP/1.1\r\nReferer: http://x\r\n\r\n", 403,
+		  "invalid localapi request\n" },
+		{ "garbage\r\n\r\n", 400, "400 Bad Request\n" },
+		{ "PATCH /localapi/v0/prefs HTTP/1.1\r\nContent-Length: 1048577\r\n\r\n", 413,
+		  "request body too large\n" },
+		{ "POST /localapi/v0/ping HTTP/1.1\r\nContent-Length: 0\r\n\r\n", 400,
+		  "missing 'ip' parameter\n" },
+		{ "POST /localapi/v0/ping?ip=x HTTP/1.1\r\nContent-Length: 0\r\n\r\n", 400, "invalid IP\n" },
+		{ "POST /localapi/v0/ping?ip=100.64.0.3 HTTP/1.1\r\nContent-Length: 0\r\n\r\n", 400,
+		  "missing 'type' parameter\n" },
+		{ "POST /localapi/v0/ping?ip=100.64.0.3&type=TSMP&size=9 HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
+		  400, "'size' parameter is only supported with disco pings\n" },
+		{ "POST /localapi/v0/debug HTTP/1.1\r\nContent-Length: 0\r\n\r\n", 400,
+		  "missing parameter 'action'\n" },
+		{ "POST /localapi/v0/debug?action=x%22y HTTP/1.1\r\nContent-Length: 0\r\n\r\n", 400,
+		  "unknown action \"x\\\"y\"\n" },
+		{ "GET /localapi/v0/whois?addr=100.64.0.9:1 HTTP/1.1\r\n\r\n", 404,
+		  "no match for 100.64.0.9:1\n" },
+		{ "GET /localapi/v0/whois?addr=x HTTP/1.1\r\n\r\n", 400, "invalid 'addr' parameter\n" },
+		{ "GET /localapi/v0/watch-ipn-bus?mask=x HTTP/1.1\r\n\r\n", 400, "bad mask\n" },
+		{ "GET /localapi/v0/watch-ipn-bus?mask=65536 HTTP/1.1\r\n\r\n", 400, "bad mask\n" },
+		{ "GET /localapi/v0/watch-ipn-bus?mask=4352 HTTP/1.1\r\n\r\n", 400, "bad mask\n" },
+		{ "PATCH /localapi/v0/prefs HTTP/1.1\r\nContent-Length: 3\r\n\r\n{x}", 400, NULL },
+	};
+	static char buf[ANSWER_MAX];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct apifake f;
+		char *a;
+		int fd;
+
+		apifake_init(&f);
+		fd = apifake_connect(&f, 0);
+		send_text(fd, rows[i].text);
+		apifake_run(&f);
+		a = read_all(fd, buf);
+		if (status_of(a) != rows[i].status)
+			fail_msg("row %zu: %s", i, a);
+		if (rows[i].body)
+			assert_string_equal(body_of(a), rows[i].body);
+		assert_int_equal(f.writes, 0);
+		(void)close(fd);
+		apifake_wipe(&f);
+	}
+}
+
+/* A request may arrive byte by byte, chunked, and with the next one behind it. */
+static void requests_come_in_any_pieces(void **state)
+{
+	static const char text[] = "PATCH /localapi/v0/prefs HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+				   "a\r\n{\"Hostname\r\n1b\r\n\":\"nas\",\"HostnameSet\":true}\r\n0\r\n\r\n"
+				   "GET /localapi/v0/meshd/version HTTP/1.1\r\nConnection: close\r\n\r\n";
+	static char buf[ANSWER_MAX];
+	struct apifake f;
+	char *a;
+	int fd;
+
+	(void)state;
+	apifake_init(&f);
+	fd = apifake_connect(&f, 0);
+	for (size_t i = 0; i < sizeof(text) - 1; i++) {
+		assert_int_equal(send(fd, text + i, 1, MSG_NOSIGNAL), 1);
+		apifake_run(&f);
+	}
+	a = read_all(fd, buf);
+	assert_int_equal(status_of(a), 200);
+	assert_string_equal(f.prefs.hostname, "nas");
+	assert_non_null(strstr(a, "\"Meshd\":\"0.1.0\""));
+	assert_int_equal(api_n_conns(f.api), 0); /* it asked to close */
+	(void)close(fd);
+	apifake_wipe(&f);
+}
+
+static void edits_are_checked_before_the_backend(void **state)
+{
+	static const struct {
+		const char *body, *error;
+	} rows[] = {
+		{ "{\"RunSSH\":true,\"RunSSHSet\":true}", "not in this build: --ssh" },
+		{ "{\"ExitNodeIP\":\"100.64.0.5\",\"ExitNodeIPSet\":true}", "not in this build: --exit-node" },
+		{ "{\"ProfileName\":\"x\",\"ProfileNameSet\":true}", "locked" },
+		{ "{\"OperatorUser\":\"nobody-of-that-name\",\"OperatorUserSet\":true}",
+		  "unknown user \\\"nobody-of-that-name\\\" for --operator" },
+		{ "{\"Hostname\":\"-\",\"HostnameSet\":true}", "is not a valid DNS label" },
+		{ "{\"RelayServerStaticEndpoints\":[\"127.0.0.1:1\"],\"RelayServerStaticEndpointsSet\":true}",
+		  "loopback address" },
+		{ "{\"AdvertiseRoutes\":[\"10.0.0.1/8\"],\"AdvertiseRoutesSet\":true}", "non-address bits" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct apifake f;
+		char *a;
+		int fd;
+
+		apifake_init(&f);
+		fd = apifake_connect(&f, 0);
+		a = exchange(&f, fd, "PATCH", "prefs", rows[i].body);
+		assert_int_equal(status_of(a), 400);
+		assert_int_equal(strncmp(body_of(a), "{\"Error\":\"", 10), 0);
+		if (!strstr(a, rows[i].error))
+			fail_msg("%s", a);
+		assert_int_equal(f.set_calls, 0);
+		/* An edit that asks for nothing succeeds. */
+		a = exchange(&f, fd, "PATCH", "prefs", "{\"RunSSH\":false,\"RunSSHSet\":true}");
+		assert_int_equal(status_of(a), 200);
+		(void)close(fd);
+		apifake_wipe(&f);
+	}
+}
+
+static void refused_edits_answer_with_the_reason(void **state)
+{
+	struct apifake f;
+	char *a;
+	int fd;
+
+	(void)state;
+	apifake_init(&f);
+	f.refuse = "failed to start relay server on UDP port 40000: Address already in use";
+	fd = apifake_connect(&f, 0);
+	a = exchange(&f, fd, "PATCH", "prefs", "{\"RelayServerPort\":40000,\"RelayServerPortSet\":true}");
+	assert_int_equal(status_of(a), 400);
+	assert_string_equal(body_of(a), "{\"Error\":\"failed to start relay server on UDP port 40000: Address "
+					"already in use\"}");
+	assert_false(f.prefs.has_relay_port);
+	(void)close(fd);
+	apifake_wipe(&f);
+}
+
+/* Two edits at once: the second is computed from what the first left. */
+static void edits_run_one_after_the_other(void **state)
+{
+	static char buf[ANSWER_MAX];
+	struct api_token first;
+	struct apifake f;
+	int a, b;
+
+	(void)state;
+	apifake_init(&f);
+	f.hold = true;
+	a = apifake_connect(&f, 0);
+	b = apifake_connect(&f, 0);
+	assert_string_equal(exchange(&f, a, "PATCH", "prefs", "{\"ShieldsUp\":true,\"ShieldsUpSet\":true}"), "");
+	assert_string_equal(exchange(&f, b, "PATCH", "prefs", "{\"Hostname\":\"x\",\"HostnameSet\":true}"), "");
+	assert_int_equal(f.set_calls, 1);
+	first = f.held;
+	api_reply_prefs(f.api, first, NULL);
+	assert_int_equal(f.set_calls, 2);
+	api_reply_prefs(f.api, f.held, NULL);
+	apifake_run(&f);
+	assert_int_equal(status_of(read_all(a, buf)), 200);
+	assert_int_equal(status_of(read_all(b, buf)), 200);
+	assert_true(f.prefs.shields_up);
+	assert_string_equal(f.prefs.hostname, "x");
+	/* An answer given twice, or too late, does nothing. */
+	api_reply_prefs(f.api, first, NULL);
+	apifake_run(&f);
+	assert_string_equal(read_all(a, buf), "");
+	(void)close(a);
+	(void)close(b);
+	apifake_wipe(&f);
+}
+
+static void callers_that_leave_do_not_block_others(void **state)
+{
+	struct apifake f;
+	int a, b;
+
+	(void)state;
+	apifake_init(&f);
+	f.hold = true;
+	a = apifake_connect(&f, 0);
+	(void)exchange(&f, a, "PATCH", "prefs", "{\"ShieldsUp\":true,\"ShieldsUpSet\":true}");
+	(void)close(a);
+	apifake_run(&f);
+	assert_int_equal(api_n_conns(f.api), 0);
+	f.hold = false;
+	b = apifake_connect(&f, 0);
+	(void)exchange(&f, b, "PATCH", "prefs", "{\"Hostname\":\"x\",\"HostnameSet\":true}");
+	assert_int_equal(f.set_calls, 1);
+	api_reply_prefs(f.api, f.held, NULL); /* nobody hears it, but the turn passes on */
+	assert_int_equal(f.set_calls, 2);
+	(void)close(b);
+	apifake_wipe(&f);
+}
+
+/* The stock client's `up` sends complete preferences and knows nothing of ours. */
+static void start_keeps_what_the_caller_cannot_know(void **state)
+{
+	struct apifake f;
+	char err[PREFS_ERR_MAX], *a;
+	int fd;
+
+	(void)state;
+	apifake_init(&f);
+	assert_int_equal(prefval_relay_port(&f.prefs, "40000", err), 0);
+	assert_int_equal(prefval_static_endpoints(&f.prefs, "203.0.113.10:41641", err), 0);
+	fd = apifake_connect(&f, 0);
+	a = exchange(&f, fd, "POST", "start",
+		     "{\"AuthKey\":\"hskey-auth-1\",\"UpdatePrefs\":{\"CorpDNS\":true,\"NetfilterMode\":2,"
+		     "\"WantRunning\":true,\"ControlURL\":\"http://192.0.2.1:443\"}}");
+	assert_int_equal(status_of(a), 204);
+	assert_string_equal(f.auth_key, "hskey-auth-1");
+	assert_int_equal(f.start_calls, 1);
+	assert_int_equal(f.prefs.relay_port, 40000);
+	(void)close(fd);
+	apifake_wipe(&f);
+}
+
+static void bus_tells_state_and_changes(void **state)
+{
+	const struct notify n = { .version = "1", .has_state = true, .state = STATE_NEEDS_LOGIN,
+				  .browse_to_url = "http://192.0.2.1/a", .net_map = "{}" };
+	struct apifake f;
+	char buf[ANSWER_MAX / 64], *a;
+	int fd;
+
+	(void)state;
+	apifake_init(&f);
+	fd = apifake_connect(&f, STRANGER);
+	a = exchange(&f, fd, "GET", "watch-ipn-bus?mask=8194", "");
+	assert_int_equal(status_of(a), 200);
+	assert_non_null(strstr(a, "Transfer-Encoding: chunked"));
+	assert_non_null(strstr(a, "\"State\":6"));
+	api_notify(f.api, &n);
+	apifake_run(&f);
+	buf[recv(fd, buf, sizeof(buf) - 1, MSG_DONTWAIT)] = 0;
+	assert_non_null(strstr(buf, "\"State\":2"));
+	assert_non_null(strstr(buf, "\"BrowseToURL\":\"http://192.0.2.1/a\""));
+	assert_null(strstr(buf, "NetMap")); /* the mask asks for none */
+	(void)close(fd);
+	apifake_run(&f);
+	assert_int_equal(api_n_conns(f.api), 0);
+	apifake_wipe(&f);
+}
+
+static void slow_readers_of_the_bus_are_cut_off(void **state)
+{
+	struct apifake f;
+	char *big = malloc((64 << 10) + 1);
+	struct notify n = { .version = "1", .err_message = big };
+	int fd;
+
+	(void)state;
+	assert_non_null(big);
+	memset(big, 'x', 64 << 10);
+	big[64 << 10] = 0;
+	apifake_init(&f);
+	fd = apifake_connect(&f, STRANGER);
+	(void)exchange(&f, fd, "GET", "watch-ipn-bus?mask=0", "");
+	for (int i = 0; i < 64 && api_n_conns(f.api); i++) {
+		api_notify(f.api, &n);
+		apifake_run(&f);
+	}
+	assert_int_equal(api_n_conns(f.api), 0);
+	(void)close(fd);
+	free(big);
+	apifake_wipe(&f);
+}
+
+static void connections_are_limited_by_uid_and_in_all(void **state)
+{
+	struct apifake f;
+	int fds[API_CONNS_MAX + 1], n = 0;
+
+	(void)state;
+	apifake_init(&f);
+	for (int i = 0; i < API_CONNS_PER_UID_MAX; i++)
+		fds[n++] = apifake_connect(&f, STRANGER);
+	assert_int_equal(apifake_connect(&f, STRANGER), -1);
+	for (uid_t uid = 1; n < API_CONNS_MAX; n++)
+		fds[n] = apifake_connect(&f, uid + (uid_t)n);
+	assert_int_equal(apifake_connect(&f, 0), -1);
+	(void)close(fds[0]);
+	apifake_run(&f);
+	fds[0] = apifake_connect(&f, STRANGER);
+	assert_true(fds[0] >= 0);
+	for (int i = 0; i < n; i++)
+		(void)close(fds[i]);
+	apifake_run(&f);
+	assert_int_equal(api_n_conns(f.api), 0);
+	apifake_wipe(&f);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(headers_are_as_documented),
+		cmocka_unit_test(strangers_read_but_do_not_write),
+		cmocka_unit_test(requests_are_checked),
+		cmocka_unit_test(requests_come_in_any_pieces),
+		cmocka_unit_test(edits_are_checked_before_the_backend),
+		cmocka_unit_test(refused_edits_answer_with_the_reason),
+		cmocka_unit_test(edits_run_one_after_the_other),
+		cmocka_unit_test(callers_that_leave_do_not_block_others),
+		cmocka_unit_test(start_keeps_what_the_caller_cannot_know),
+		cmocka_unit_test(bus_tells_state_and_changes),
+		cmocka_unit_test(slow_readers_of_the_bus_are_cut_off),
+		cmocka_unit_test(connections_are_limited_by_uid_and_in_all),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
