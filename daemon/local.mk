@@ -58,3 +58,5 @@ check_PROGRAMS += tests/unit/test_nft
 tests_unit_test_nft_LDADD = libdaemon.a $(LDADD)
 check_PROGRAMS += tests/unit/test_slots
 tests_unit_test_slots_LDADD = libdaemon.a $(LDADD) $(URCU_LIBS)
+check_PROGRAMS += tests/unit/test_usock
+tests_unit_test_usock_LDADD = libdaemon.a $(LDADD)

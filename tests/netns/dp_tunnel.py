@@ -53,6 +53,21 @@ def over_narrow_link(hosts):
     expect(rate > 0.1, "narrow link: %.2f Gb/s" % rate)
 
 
+def under_churn(hosts):
+    """Views, paths and keys change all the time: no packet notices."""
+    say("# views and paths change every 20 ms, keys every 200 ms")
+    with Tunnel(hosts, "--churn") as t:
+        t.pings()
+        reply = hosts["a"].run("ping", "-n", "-q", "-c", "200", "-i", "0.01", "100.64.0.2", quiet=True).stdout
+        expect(" 0% packet loss" in reply, "churn: no ping of 200 is lost")
+        rate = t.tcp(3)
+    expect_clean(t.counters, "churn")
+    for c in t.counters.values():
+        expect(c["churns"] > 100 and c["events"][4] == 0 and c["in_dropped"][1] == 0,
+               "%d views, no packet without a session, none with an unknown key" % c["churns"])
+    expect(rate > 0.2, "churn: %.2f Gb/s" % rate)
+
+
 def super_packets_pay(hosts):
     """By turns, so that what else the machine does falls on both alike."""
     full, plain = [], []
@@ -78,6 +93,7 @@ def main():
                 say("# no ipsec-mb in this build")
         carry(hosts, "over IPv6", underlay=6)
         over_narrow_link(hosts)
+        under_churn(hosts)
         for what, args in FALLBACKS:
             carry(hosts, what, *args)
         super_packets_pay(hosts)

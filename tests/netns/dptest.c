@@ -5,6 +5,7 @@
  * usage: dptest --side a|b --peer ADDRESS:PORT [--vni N | --derp] [--second ADDRESS:PORT] [options]
  *        dptest --relay PORT --vni N --bound ADDRESS:PORT --bound ADDRESS:PORT [options]
  *        dptest --cleanup NAME            (removes what a killed one left in tables and rules)
+ * --churn: a new view and path every 20 ms, other peers that come and go, new keys every 200 ms.
  * options: --tun NAME --port N --aead NAME --route PREFIX --no-vnet-hdr --no-uso --no-gso --no-gro
  *
  * Prints one line "ready …" when it runs and its counters as JSON when it ends (SIGTERM). --derp sends data
@@ -31,7 +32,7 @@
 #include "wg/routes.h"
 #include "wire/mapdata.h"
 
-enum { DERP_OFFSET = 1000, REGION = 900 };
+enum { DERP_OFFSET = 1000, REGION = 900, CHURN_MS = 20, EPOCH_MS = 200, OTHERS = 50 };
 
 struct test {
 	struct loop *loop;
@@ -50,6 +51,11 @@ struct test {
 	struct prefix route; /* into the tunnel, beside the peer's addresses */
 	struct rtnl *rtnl;
 	uint64_t n_changes[RTNL_MAJOR + 1];
+	/* --churn */
+	bool is_churning;
+	struct loop_timer churn;
+	uint32_t n_churns;
+	int64_t epoch; /* of the newest installed key */
 	/* --derp */
 	struct usock derp;
 	struct loop_fd derp_watch;
@@ -86,21 +92,29 @@ static void derive(uint8_t key[static AEAD_KEY_SIZE], const char *what)
 	(void)crypto_generichash(key, AEAD_KEY_SIZE, (const uint8_t *)what, strlen(what), NULL, 0);
 }
 
-static void install_keys(struct test *t)
+/* The keys of an epoch; without --churn there is only epoch 0. */
+static void install_keys(struct test *t, int64_t epoch)
 {
 	struct keypair_cfg kc = { .crypto = &t->crypto, .peer = peer_id, .created = loop_clock(),
 				  .is_initiator = t->side == 'a' };
+	char a_to_b[64], b_to_a[64];
 	struct keypair *kp;
 
-	derive(kc.send_key, t->side == 'a' ? "a to b" : "b to a");
-	derive(kc.recv_key, t->side == 'a' ? "b to a" : "a to b");
-	kc.local_index = t->side == 'a' ? 0x1234 : 0x5678;
-	kc.remote_index = t->side == 'a' ? 0x5678 : 0x1234;
+	(void)snprintf(a_to_b, sizeof(a_to_b), "a to b %lld", (long long)epoch);
+	(void)snprintf(b_to_a, sizeof(b_to_a), "b to a %lld", (long long)epoch);
+	derive(kc.send_key, t->side == 'a' ? a_to_b : b_to_a);
+	derive(kc.recv_key, t->side == 'a' ? b_to_a : a_to_b);
+	kc.local_index = (t->side == 'a' ? 0x12340000 : 0x56780000) + (uint32_t)epoch;
+	kc.remote_index = (t->side == 'a' ? 0x56780000 : 0x12340000) + (uint32_t)epoch;
 	kp = keypair_new(&kc);
 	if (!kp)
 		die("keypair", -ENOMEM);
 	must("key", dp_key_install(t->dp, peer_id, kp));
-	must("key", dp_key_use(t->dp, peer_id, kc.local_index));
+}
+
+static void use_keys(struct test *t, int64_t epoch)
+{
+	must("key", dp_key_use(t->dp, peer_id, (t->side == 'a' ? 0x12340000 : 0x56780000) + (uint32_t)epoch));
 }
 
 static struct filter *accept_all(void)
@@ -153,26 +167,76 @@ static void configure_host(struct test *t)
 	}
 }
 
-static void publish(struct test *t)
+static void publish_view(struct test *t)
 {
-	struct prefix theirs[2];
+	struct dp_view_peer peers[1 + OTHERS] = { { .id = peer_id } };
+	struct dp_view view = { .peers = peers, .n_peers = 1, .filter = accept_all() };
 	struct routes_entry entries[2];
-	const struct dp_view_peer peer = { .id = peer_id };
-	struct dp_view view = { .peers = &peer, .n_peers = 1, .filter = accept_all() };
-	struct path_addr targets[2];
-	size_t n = 0;
+	struct prefix theirs[2];
 
 	addresses(t->side == 'a' ? 'b' : 'a', theirs);
 	for (int i = 0; i < 2; i++)
 		entries[i] = (struct routes_entry){ theirs[i], peer_id.index };
 	view.routes = routes_new(entries, 2, 1);
+	/* Others come and go. */
+	for (uint32_t i = 0; t->n_churns && i < OTHERS; i++)
+		if ((t->n_churns + i) % 3)
+			peers[view.n_peers++].id = (struct peer_id){ 10 + i, 1 + (t->n_churns + i) / 3 };
 	must("view", dp_publish_view(t->dp, &view));
+}
+
+static void set_path(struct test *t)
+{
+	struct path_addr targets[2];
+	size_t n = 0;
+
 	targets[n++] = t->use_derp ? path_derp(REGION)
 		       : t->vni ? path_relay(&t->peer, t->vni) : path_direct(&t->peer);
 	if (ep_is_set(&t->second))
 		targets[n++] = path_direct(&t->second);
 	must("path", dp_set_peer_path(t->dp, peer_id, targets, n));
-	install_keys(t);
+}
+
+static int64_t epoch_at(struct mono now)
+{
+	return now.ns / (EPOCH_MS * NS_PER_MS) % 0x8000;
+}
+
+/* Both sides change keys by the same clock: the next ones are installed one epoch ahead, the old ones go one epoch
+ * late. */
+static void churn(void *ctx, struct mono now)
+{
+	struct test *t = ctx;
+	const int64_t epoch = epoch_at(now);
+
+	t->n_churns++;
+	publish_view(t);
+	set_path(t);
+	for (; t->epoch < epoch + 1; t->epoch++) {
+		install_keys(t, t->epoch + 1);
+		use_keys(t, t->epoch);
+		dp_key_drop(t->dp, (t->side == 'a' ? 0x12340000 : 0x56780000) + (uint32_t)t->epoch - 2);
+	}
+	dp_rebind(t->dp);
+	loop_timer_set(t->loop, &t->churn, mono_add_ms(now, CHURN_MS));
+}
+
+static void publish(struct test *t)
+{
+	publish_view(t);
+	set_path(t);
+	if (t->is_churning) {
+		const int64_t epoch = epoch_at(loop_clock());
+
+		install_keys(t, epoch - 1);
+		install_keys(t, epoch);
+		t->epoch = epoch;
+		t->churn = (struct loop_timer){ .fn = churn, .ctx = t };
+		churn(t, loop_clock());
+	} else {
+		install_keys(t, 0);
+		use_keys(t, 0);
+	}
 }
 
 /* --- events --- */
@@ -241,6 +305,7 @@ static void report(const struct test *t)
 	print_list("out_dropped", c.out_dropped, DP_OUT_N);
 	print_list("relay_pkts", c.relay_pkts[0], 4);
 	print_list("events", t->n_events, DP_EV_TUN_GONE + 1);
+	(void)printf("\"churns\": %u, ", t->n_churns);
 	print_list("changes", t->n_changes, RTNL_MAJOR + 1);
 	print_list("lost", &t->n_lost, 1);
 	print_list("rx_activity", t->sum.rx_bytes, DP_VIA_N);
@@ -279,7 +344,8 @@ static void parse(struct test *t, int argc, char **argv)
 		{ "bound", 1, NULL, 'b' }, { "tun", 1, NULL, 't' }, { "port", 1, NULL, 'P' },
 		{ "aead", 1, NULL, 'a' }, { "no-vnet-hdr", 0, NULL, 'V' }, { "no-uso", 0, NULL, 'U' },
 		{ "no-gso", 0, NULL, 'G' }, { "route", 1, NULL, 'o' },
-		{ "cleanup", 1, NULL, 'c' }, { "no-gro", 0, NULL, 'R' }, { NULL, 0, NULL, 0 },
+		{ "cleanup", 1, NULL, 'c' },
+		{ "churn", 0, NULL, 'C' }, { "no-gro", 0, NULL, 'R' }, { NULL, 0, NULL, 0 },
 	};
 
 	for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
@@ -288,6 +354,7 @@ static void parse(struct test *t, int argc, char **argv)
 		case 'p': parse_ep(&t->peer, optarg); break;
 		case '2': parse_ep(&t->second, optarg); break;
 		case 'v': t->vni = (uint32_t)strtoul(optarg, NULL, 10); break;
+		case 'C': t->is_churning = true; break;
 		case 'd': t->use_derp = true; break;
 		case 'r':
 			t->is_relay = true;

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT */
+/* daemon/usock on loopback: runs arrive as the datagrams they stand for, with and without GSO and GRO; errors stay
+ * with their run. */
+#include "tests/unit/testing.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+
+#include "daemon/usock.h"
+
+struct pair {
+	struct usock a, b;
+	struct usock_addr to_b;
+	struct usock_rx rx;
+	uint8_t bytes[70000];
+};
+
+static void open_pair(struct pair *p, bool use_no_gso, bool use_no_gro)
+{
+	const struct usock_cfg cfg = { .family = IP_V4, .use_no_gso = use_no_gso, .use_no_gro = use_no_gro };
+	struct ep ep = { .ip = ip4(127, 0, 0, 1) };
+
+	assert_int_equal(usock_open(&p->a, &cfg), 0);
+	assert_int_equal(usock_open(&p->b, &cfg), 0);
+	assert_int_not_equal(p->b.port, 0);
+	ep.port = p->b.port;
+	p->to_b = usock_addr(&ep);
+	assert_int_equal(usock_rx_init(&p->rx), 0);
+	for (size_t i = 0; i < sizeof(p->bytes); i++)
+		p->bytes[i] = (uint8_t)(i / 100);
+}
+
+static void close_pair(struct pair *p)
+{
+	usock_close(&p->a);
+	usock_close(&p->b);
+	usock_rx_wipe(&p->rx);
+}
+
+/* Receives until 'want' bytes are there; checks that datagram i begins at byte i * size of what was sent. Returns the
+ * number of datagrams. */
+static uint32_t receive(struct pair *p, uint32_t size, uint32_t want)
+{
+	uint32_t got = 0, n_segs = 0;
+
+	while (got < want) {
+		struct pollfd pfd = { .fd = p->b.fd, .events = POLLIN };
+		int n;
+
+		assert_int_equal(poll(&pfd, 1, 2000), 1);
+		n = usock_recv(&p->b, &p->rx);
+		assert_true(n > 0);
+		for (int i = 0; i < n; i++) {
+			const struct usock_msg *m = &p->rx.msgs[i];
+
+			assert_int_equal(usock_ep(&m->from).port, p->a.port);
+			assert_true(m->seg_size == m->size || m->seg_size == size);
+			assert_memory_equal(m->data, p->bytes + got, m->size);
+			got += m->size;
+			n_segs += (m->size + m->seg_size - 1) / m->seg_size;
+		}
+	}
+	assert_int_equal(got, want);
+	assert_int_equal(usock_recv(&p->b, &p->rx), 0);
+	return n_segs;
+}
+
+/* 20 segments of 1000 bytes in two pieces, and one of 350. */
+static void send_and_receive(bool use_no_gso, bool use_no_gro, bool is_single)
+{
+	static struct pair p;
+	struct iovec iov[2];
+	struct usock_run run;
+
+	open_pair(&p, use_no_gso, use_no_gro);
+	iov[0] = (struct iovec){ p.bytes, 7000 };
+	iov[1] = (struct iovec){ p.bytes + 7000, 13350 };
+	run = (struct usock_run){ .to = p.to_b, .iov = iov, .n_iov = 2, .n_segs = 21, .seg_size = 1000,
+				  .bytes = 20350, .is_single = is_single };
+	assert_true(usock_send(&p.a, &run, 1) >= 1);
+	assert_int_equal(run.error, 0);
+	assert_false(run.was_too_big);
+	assert_int_equal(receive(&p, 1000, 20350), 21);
+	close_pair(&p);
+}
+
+static void usock_runs_arrive_as_datagrams(void **state)
+{
+	(void)state;
+	send_and_receive(false, false, false);
+	send_and_receive(false, true, false);
+	send_and_receive(true, false, false);
+	send_and_receive(true, true, false);
+	send_and_receive(false, false, true);
+}
+
+static void usock_errors_stay_with_their_run(void **state)
+{
+	static struct pair p;
+	struct iovec iov[3] = { { p.bytes, 2000 }, { p.bytes, 2000 }, { p.bytes + 2000, 100 } };
+	struct usock_run runs[3];
+	const struct ep nowhere = { .ip = { .family = IP_V6, .b = { 0x20, 1, 0xd, 0xb8 } }, .port = 9 };
+
+	(void)state;
+	open_pair(&p, false, false);
+	for (int i = 0; i < 3; i++)
+		runs[i] = (struct usock_run){ .to = p.to_b, .iov = &iov[i], .n_iov = 1, .n_segs = 2,
+					      .seg_size = 1000, .bytes = 2000 };
+	runs[1].to = usock_addr(&nowhere); /* the wrong family for this socket */
+	runs[2].n_segs = 1;
+	runs[2].seg_size = runs[2].bytes = 100;
+	(void)usock_send(&p.a, runs, 3);
+	assert_int_equal(runs[0].error, 0);
+	assert_int_not_equal(runs[1].error, 0);
+	assert_int_equal(runs[2].error, 0);
+	assert_int_equal(receive(&p, 1000, 2100), 3);
+	close_pair(&p);
+}
+
+static void usock_port_in_use_is_refused(void **state)
+{
+	struct usock_cfg cfg = { .family = IP_V4 };
+	struct usock a, b;
+
+	(void)state;
+	assert_int_equal(usock_open(&a, &cfg), 0);
+	cfg.port = a.port;
+	assert_int_equal(usock_open(&b, &cfg), -EADDRINUSE);
+	cfg.can_share_port = true; /* sharing takes both sides */
+	assert_int_equal(usock_open(&b, &cfg), -EADDRINUSE);
+	usock_close(&a);
+	assert_int_equal(usock_open(&a, &cfg), 0);
+	assert_int_equal(usock_open(&b, &cfg), 0);
+	usock_close(&a);
+	usock_close(&b);
+}
+
+static void usock_addresses_come_back(void **state)
+{
+	static const char *const texts[] = { "192.0.2.1:1", "255.255.255.255:65535", "[2001:db8::1]:41641" };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+		struct usock_addr a;
+		struct ep ep, back;
+
+		assert_int_equal(ep_parse(&ep, texts[i], strlen(texts[i])), 0);
+		a = usock_addr(&ep);
+		back = usock_ep(&a);
+		assert_true(ep_eq(&ep, &back));
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(usock_runs_arrive_as_datagrams),
+		cmocka_unit_test(usock_errors_stay_with_their_run),
+		cmocka_unit_test(usock_port_in_use_is_refused),
+		cmocka_unit_test(usock_addresses_come_back),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
