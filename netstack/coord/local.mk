@@ -25,6 +25,7 @@ libnetstack_a_SOURCES += \
 
 check_PROGRAMS += \
 	tests/unit/test_ctlserver \
+	tests/unit/test_policies \
 	tests/unit/test_policyfile
 
 # A control server without transport and its clients, for tests.
