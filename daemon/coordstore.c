@@ -234,17 +234,30 @@ int coordstore_load(struct coordstore *s, int (*row)(void *ctx, enum reg_table t
 	return 0;
 }
 
-static int write_row(sqlite3 *db, const struct reg_write *w)
+static int delete_row(sqlite3 *db, const struct reg_write *w)
 {
 	sqlite3_stmt *st = NULL;
 	char sql[64];
 	int rc;
 
 	(void)snprintf(sql, sizeof(sql), "DELETE FROM %s WHERE id = ?1", tables[w->table]);
-	rc = sqlite3_prepare_v2(db, w->data ? puts_sql[w->table] : sql, -1, &st, NULL);
+	rc = sqlite3_prepare_v2(db, sql, -1, &st, NULL);
 	if (rc == SQLITE_OK)
 		rc = sqlite3_bind_int64(st, 1, w->id);
-	if (rc == SQLITE_OK && w->data)
+	if (rc == SQLITE_OK)
+		rc = sqlite3_step(st);
+	(void)sqlite3_finalize(st);
+	return to_errno(rc);
+}
+
+static int put_row(sqlite3 *db, const struct reg_write *w)
+{
+	sqlite3_stmt *st = NULL;
+	int rc = sqlite3_prepare_v2(db, puts_sql[w->table], -1, &st, NULL);
+
+	if (rc == SQLITE_OK)
+		rc = sqlite3_bind_int64(st, 1, w->id);
+	if (rc == SQLITE_OK)
 		rc = sqlite3_bind_text(st, 2, w->data, -1, SQLITE_STATIC);
 	if (rc == SQLITE_OK)
 		rc = sqlite3_step(st);
@@ -252,8 +265,8 @@ static int write_row(sqlite3 *db, const struct reg_write *w)
 	return to_errno(rc);
 }
 
-/* Deletions go first, so that a freed name or address may be given on in the same batch; then users, before the
- * nodes that name them. */
+/* Rows of nodes leave before any comes back, so that names, keys and addresses may be given on, and even swapped, in
+ * one batch; users come before the nodes that name them. */
 static int write_rows(sqlite3 *db, const struct reg_batch *b)
 {
 	int err = 0;
@@ -261,10 +274,12 @@ static int write_rows(sqlite3 *db, const struct reg_batch *b)
 	for (int pass = 0; pass < 3 && !err; pass++) {
 		for (size_t i = 0; i < b->n_rows && !err; i++) {
 			const struct reg_write *w = &b->rows[i];
-			int want = !w->data ? 0 : w->table == REG_USERS ? 1 : 2;
+			int want = w->table == REG_USERS ? 1 : 2;
 
-			if (want == pass)
-				err = write_row(db, w);
+			if (pass == 0 && (!w->data || w->table == REG_NODES))
+				err = delete_row(db, w);
+			else if (w->data && want == pass)
+				err = put_row(db, w);
 		}
 	}
 	return err;

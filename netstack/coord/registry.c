@@ -837,6 +837,8 @@ static bool update_host(struct registry *r, struct reg_node *n, const struct hos
 		if (name) {
 			free(n->name);
 			n->name = name;
+			/* At once: another node may take the old name, and a database with both could not be. */
+			(void)reg_save_node(r, n);
 		}
 	}
 	return true;

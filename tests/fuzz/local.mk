@@ -49,3 +49,9 @@ check_PROGRAMS += tests/fuzz/fuzz_local_api tests/fuzz/fuzz_api_prefs tests/fuzz
 tests_fuzz_fuzz_local_api_LDADD = tests/libapifake.a libdaemon.a $(LDADD) -lm
 tests_fuzz_fuzz_conf_file_LDADD = libdaemon.a $(LDADD)
 tests_fuzz_fuzz_cli_args_LDADD = libcli.a $(LDADD) -lm
+# The coordinator.
+check_PROGRAMS += \
+	tests/fuzz/fuzz_coord_sm \
+	tests/fuzz/fuzz_coordconn \
+	tests/fuzz/fuzz_ctl_body \
+	tests/fuzz/fuzz_policy

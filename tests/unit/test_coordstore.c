@@ -107,7 +107,9 @@ static void constraints_hold(void **state)
 	struct coordstore *s = reopen(*state);
 	struct reg_write w[] = { { REG_NODES, 1, NULL },
 				 { REG_NODES, 2, (char *)(uintptr_t)NODE("k9", "9", "one", "1") } };
-	const struct reg_batch b = { .rows = w, .n_rows = 2 };
+	struct reg_write x[] = { { REG_NODES, 1, (char *)(uintptr_t)NODE("k1", "1", "one", "1") },
+				 { REG_NODES, 2, (char *)(uintptr_t)NODE("k9", "9", "two", "1") } };
+	const struct reg_batch b = { .rows = w, .n_rows = 2 }, swap = { .rows = x, .n_rows = 2 };
 
 	assert_int_equal(put(s, REG_NODES, 1, NODE("k1", "1", "one", "7")), -EEXIST); /* no user 7 */
 	assert_int_equal(put(s, REG_USERS, 1, "{\"Name\":\"a\"}"), 0);
@@ -116,8 +118,10 @@ static void constraints_hold(void **state)
 	assert_int_equal(put(s, REG_NODES, 2, NODE("k2", "1", "two", "1")), -EEXIST);
 	assert_int_equal(put(s, REG_NODES, 2, NODE("k2", "2", "one", "1")), -EEXIST);
 	assert_int_equal(put(s, REG_NODES, 2, NODE("k2", "2", "two", "null")), 0); /* tagged */
-	/* A name that is freed may be given on in the same batch. */
+	/* A name that is freed may be given on in the same batch; two nodes may swap theirs. */
 	assert_int_equal(coordstore_write(s, &b), 0);
+	assert_int_equal(put(s, REG_NODES, 1, NODE("k1", "1", "two", "1")), 0);
+	assert_int_equal(coordstore_write(s, &swap), 0);
 	coordstore_close(s);
 }
 
