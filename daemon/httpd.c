@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Listening streams, see httpd.h.
+/* Listening streams, see httpd.h. The process ignores SIGPIPE.
  *
  *   SNIFF --0x16--> HANDSHAKE --done--> OPEN --close(flush)--> FLUSHING
  *     +----else------------------------->

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Outgoing streams over libcurl, see tlsconn.h.
+/* Outgoing streams over libcurl, see tlsconn.h. The process ignores SIGPIPE.
  *
  * While a stream connects, libcurl names its descriptors through watch_cb() and they are watched in the set's own
  * epoll instance; once it is open, the stream's one descriptor is watched here with the stream as its tag, and
@@ -448,6 +448,8 @@ static void note_peer(struct tlsconn *c)
 		return;
 	(void)curl_easy_getinfo(c->easy, CURLINFO_PRIMARY_PORT, &port);
 	c->info.peer.port = (uint16_t)port;
+	if (curl_easy_getinfo(c->easy, CURLINFO_LOCAL_IP, &ip) == CURLE_OK && ip)
+		(void)!ip_parse(&c->info.local, ip, strlen(ip));
 }
 
 static void conn_done(struct tlsconn *c, CURLcode result)

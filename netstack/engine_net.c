@@ -372,6 +372,7 @@ void engine_set_addrs(struct engine *e, struct mono now, const struct ip *addrs,
 		ladder_input_link(&e->slots[i]->ladder, now, is_major);
 		ep_touch(e, e->slots[i]);
 	}
+	derpclient_set_addrs(&e->derp, now, addrs, n);
 	if (is_major && e->is_started) {
 		relayclient_input_link(&e->relayc, now);
 		derpclient_net_changed(&e->derp, now);

@@ -166,6 +166,19 @@ void derpclient_net_changed(struct derpclient *c, struct mono now)
 		derplink_ping(c->links[i], now);
 }
 
+void derpclient_set_addrs(struct derpclient *c, struct mono now, const struct ip *ips, size_t n)
+{
+	for (size_t i = 0; i < c->n_links; i++) {
+		struct derpclient_link *l = c->links[i];
+		bool is_there = !l->is_open || !ip_is_set(&l->local) || ip_is_loopback(&l->local);
+
+		for (size_t k = 0; k < n && !is_there; k++)
+			is_there = ip_eq(&l->local, &ips[k]);
+		if (!is_there)
+			derplink_again(l, now, "local address is gone");
+	}
+}
+
 uint32_t derpclient_route(const struct derpclient *c, const struct node_key *peer, uint32_t peer_home)
 {
 	const struct derpclient_link *home = peer_home ? link_find(c, peer_home) : NULL, *heard;

@@ -107,9 +107,12 @@ MESH_MUST_USE int derpclient_set_map(struct derpclient *c, struct mono now, cons
 /* The home region (0 = none): kept connected, told "preferred"; the others are told that they are not. */
 void derpclient_set_home(struct derpclient *c, struct mono now, uint32_t region);
 
-/* The network changed: every connection is pinged and closed unless a pong (or any frame) comes within 3 s;
- * waiting times are cut short. */
+/* The network changed: every connection is pinged and closed unless a pong (or any frame) comes in time
+ * (DERPLINK_PING_MS); attempts and waiting times begin anew. */
 void derpclient_net_changed(struct derpclient *c, struct mono now);
+
+/* The host's addresses now: a connection from an address that is gone is made anew at once. */
+void derpclient_set_addrs(struct derpclient *c, struct mono now, const struct ip *ips, size_t n);
 
 /* Which region to use for a packet to 'peer', whose home is 'peer_home' (0 = unknown): an open connection to
  * its home, else one on which it was heard, else its home, else 0. derp 10. */

@@ -24,7 +24,7 @@ void derplink_init(struct derpclient_link *l, uint32_t id, struct derpclient_cou
 	l->n = n;
 	l->id = id;
 	l->in.max = IN_MAX;
-	l->ping_by = MONO_NEVER;
+	l->ping_by = l->silent_since = MONO_NEVER;
 }
 
 /* Forgets everything that belongs to one connection. */
@@ -35,7 +35,8 @@ static void conn_reset(struct derpclient_link *l)
 	l->in_done = 0;
 	l->disco_run = 0;
 	l->bucket_rate = 0;
-	l->ping_by = MONO_NEVER;
+	l->ping_by = l->silent_since = MONO_NEVER;
+	memset(&l->local, 0, sizeof(l->local));
 	bytes_wipe(&l->in);
 	bytes_wipe(&l->ctl);
 	bytes_wipe(&l->out);
@@ -264,6 +265,9 @@ void derplink_set_home(struct derpclient_link *l, struct mono now, bool is_home)
 {
 	bool changed = l->is_home != is_home;
 
+	/* Peers learn of the new home a little later. */
+	if (l->is_home && !is_home)
+		l->sent = now;
 	l->is_home = is_home;
 	if (is_home)
 		derplink_want(l, now);
@@ -320,6 +324,7 @@ void derplink_opened(struct derpclient_link *l, struct mono now, const struct st
 	if (l->state != DERPCLIENT_OPENING || l->due.open)
 		return;
 	l->is_open = true;
+	l->local = info->local;
 	l->heard = now;
 	ok = request(l, fast);
 	if (fast) {
@@ -346,6 +351,8 @@ int derplink_send(struct derpclient_link *l, struct mono now, const struct node_
 
 	l->n->drop_queue += q->dropped - dropped;
 	l->sent = now;
+	if (l->state == DERPCLIENT_UP && mono_is_never(l->silent_since))
+		l->silent_since = now;
 	derplink_want(l, now);
 	wake(l);
 	return err;
@@ -413,21 +420,33 @@ size_t derplink_take(struct derpclient_link *l, struct mono now, uint8_t *buf, s
 	return n;
 }
 
-void derplink_ping(struct derpclient_link *l, struct mono now)
+void derplink_again(struct derpclient_link *l, struct mono now, const char *why)
+{
+	derplink_drop(l, now, why, true);
+	if (l->state != DERPCLIENT_WAIT)
+		return;
+	l->failures = 0;
+	l->retry_at = now;
+}
+
+static void send_ping(struct derpclient_link *l, struct mono now)
 {
 	uint8_t frame[DERP_HEADER_SIZE + DERP_PING_SIZE], payload[DERP_PING_SIZE];
 	struct wr w = WR(frame, sizeof(frame));
 
-	if (l->state == DERPCLIENT_WAIT) {
-		l->failures = 0;
-		l->retry_at = now;
-	}
-	if (l->state != DERPCLIENT_UP)
-		return;
 	env_fill(l->env, payload, sizeof(payload));
 	derp_ping_write(&w, DERP_PING, payload);
 	if (ctl_put(l, &w, frame, sizeof(frame)))
 		l->ping_by = mono_add_ms(now, DERPLINK_PING_MS);
+	l->silent_since = MONO_NEVER;
+}
+
+void derplink_ping(struct derpclient_link *l, struct mono now)
+{
+	if (l->state == DERPCLIENT_UP)
+		send_ping(l, now);
+	else if (l->state != DERPCLIENT_IDLE)
+		derplink_again(l, now, "network changed");
 }
 
 /* --- input --- */
@@ -593,7 +612,7 @@ static bool poll_frames(struct derpclient_link *l, struct mono now, const struct
 			return false;
 		p = bytes_data(&l->in) + DERP_HEADER_SIZE;
 		l->heard = now;
-		l->ping_by = MONO_NEVER;
+		l->ping_by = l->silent_since = MONO_NEVER;
 		/* Not by the hello: a server that refuses our key would be called without a pause. */
 		if (l->state == DERPCLIENT_UP)
 			l->failures = 0;
@@ -664,6 +683,12 @@ bool derplink_poll(struct derpclient_link *l, struct mono now, const struct node
 
 /* --- time --- */
 
+/* Packets go out and nothing comes back: when to ask the server whether it lives. */
+static struct mono silent_at(const struct derpclient_link *l)
+{
+	return mono_is_never(l->ping_by) ? mono_add_ms(l->silent_since, DERPLINK_SILENT_MS) : MONO_NEVER;
+}
+
 static struct mono idle_at(const struct derpclient_link *l)
 {
 	return l->is_home ? MONO_NEVER : mono_add_s(l->sent, DERPLINK_IDLE_S);
@@ -682,7 +707,8 @@ struct mono derplink_deadline(const struct derpclient_link *l)
 	case DERPCLIENT_LOGIN:
 		return l->attempt_by;
 	case DERPCLIENT_UP:
-		return mono_min(mono_min(l->ping_by, idle_at(l)), mono_add_s(l->heard, DERPLINK_READ_S));
+		return mono_min(mono_min(mono_min(l->ping_by, idle_at(l)), silent_at(l)),
+				mono_add_s(l->heard, DERPLINK_READ_S));
 	}
 	return MONO_NEVER;
 }
@@ -708,6 +734,8 @@ void derplink_tick(struct derpclient_link *l, struct mono now)
 	case DERPCLIENT_UP:
 		if (mono_due(idle_at(l), now))
 			derplink_drop(l, now, "idle", false);
+		else if (mono_due(silent_at(l), now))
+			send_ping(l, now);
 		else
 			derplink_drop(l, now, "server is silent", true);
 		break;

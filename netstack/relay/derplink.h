@@ -22,7 +22,9 @@ enum {
 				       * and TLS too, which is why it is more than the 1.5 s of derp 2.2 */
 	DERPLINK_READ_S = 120,        /* silence after which the server counts as dead */
 	DERPLINK_IDLE_S = 60,         /* a connection that is not home, after the last packet sent */
-	DERPLINK_PING_MS = 3000,      /* answer to a ping after a network change */
+	DERPLINK_SILENT_MS = 2500,    /* packets sent and nothing heard for so long: ping */
+	DERPLINK_PING_MS = 2500,      /* and so long for the answer; together a dead server is left within 6 s
+				       * (RELIABILITY, F8) */
 	DERPLINK_BACKOFF_MAX_MS = 5000,
 	DERPLINK_TEXT_MAX = 160,
 };
@@ -63,7 +65,9 @@ struct derpclient_link {
 	size_t in_done;                   /* bytes of 'in' whose frame poll has returned */
 	struct frameq disco, data;
 	unsigned disco_run;
+	struct ip local;                  /* our address; unset = unknown */
 	struct mono heard, sent, ping_by;
+	struct mono silent_since;         /* first packet sent after the last frame heard; MONO_NEVER = none */
 	struct bucket bucket;
 	uint64_t bucket_rate, bucket_burst; /* 0 = no limit */
 };
@@ -77,7 +81,10 @@ void derplink_want(struct derpclient_link *l, struct mono now);
 void derplink_set_home(struct derpclient_link *l, struct mono now, bool is_home);
 /* Ends the connection. With 'retry' it is a failure and back-off begins if the region is still wanted. */
 void derplink_drop(struct derpclient_link *l, struct mono now, const char *why, bool retry);
+/* The network changed: tests a connection, begins an attempt or a pause anew. */
 void derplink_ping(struct derpclient_link *l, struct mono now);
+/* Connects anew at once, without a pause. */
+void derplink_again(struct derpclient_link *l, struct mono now, const char *why);
 
 MESH_MUST_USE int derplink_send(struct derpclient_link *l, struct mono now, const struct node_key *peer,
 				const uint8_t *data, size_t size);

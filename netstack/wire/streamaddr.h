@@ -35,6 +35,7 @@ struct stream_addr {
 /* What the edge knows about a stream that has just been connected. */
 struct stream_info {
 	struct ep peer;         /* the address reached */
+	struct ip local;        /* our address of this connection; unset = unknown */
 	bool is_tls13;          /* TLS 1.3: certificates were encrypted */
 	bool has_derp_key;      /* one of the certificates was a DERP meta certificate (derp 3.2) ... */
 	uint8_t derp_version;   /* ... of this protocol version ... */

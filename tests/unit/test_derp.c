@@ -188,6 +188,7 @@ struct lab {
 	struct derpserver srv;
 	struct node_priv srv_priv;
 	bool fast_start;     /* the edge reports a meta certificate */
+	struct ip local;     /* address that connections are made from */
 	size_t chunk;        /* bytes a pipe carries at once; 0 = all */
 	struct derp_map map;
 };
@@ -242,7 +243,8 @@ static void peer_init(struct peer *p, struct lab *lab, const char *key)
 
 static void peer_out(struct peer *p, const struct derpclient_out *out)
 {
-	struct stream_info info = { .is_tls13 = true, .has_derp_key = p->lab->fast_start, .derp_version = 2 };
+	struct stream_info info = { .is_tls13 = true, .has_derp_key = p->lab->fast_start, .derp_version = 2,
+				    .local = p->lab->local };
 
 	switch (out->kind) {
 	case DERPCLIENT_OPEN:
@@ -665,6 +667,89 @@ static void derpserver_limits_unfinished_logins(void **state)
 	lab_wipe(&lab, NULL, 0);
 }
 
+/* RELIABILITY 8, F8: a server that vanishes without a word is left within 6 s by whoever sends. */
+static void derpclient_leaves_a_silent_server_within_6_s(void **state)
+{
+	static struct lab lab;
+	static struct peer p[1];
+	struct node_key nobody = { { 9 } };
+
+	(void)state;
+	lab_init(&lab, 14, true);
+	peer_init(&p[0], &lab, "a");
+	derpclient_set_home(&p[0].c, lab.now, 900);
+	lab_time(&lab, p, 1, 10000);
+	assert_int_equal(p[0].ups, 1);
+	/* A server that answers pings is kept, however one-sided the traffic. */
+	for (int i = 0; i < 300; i++) {
+		assert_int_equal(derpclient_send(&p[0].c, lab.now, 900, &nobody, (const uint8_t *)"x", 1), 0);
+		lab_time(&lab, p, 1, 100);
+	}
+	assert_int_equal(p[0].downs, 0);
+	assert_in_range(lab.srv.n.pings, 8, 14);
+	p[0].conn = 0x7fffffff; /* its bytes go nowhere */
+	for (int i = 0; i < 59; i++) {
+		assert_int_equal(derpclient_send(&p[0].c, lab.now, 900, &nobody, (const uint8_t *)"x", 1), 0);
+		lab_time(&lab, p, 1, 100);
+	}
+	assert_int_equal(p[0].downs, 1);
+	assert_int_equal(p[0].ups, 2);
+	lab_wipe(&lab, p, 1);
+}
+
+static void derpclient_reconnects_at_once_when_its_address_is_gone(void **state)
+{
+	struct ip here = ip4(192, 0, 2, 50), there = ip4(192, 0, 2, 51);
+	static struct lab lab;
+	static struct peer p[1];
+
+	(void)state;
+	lab_init(&lab, 15, true);
+	peer_init(&p[0], &lab, "a");
+	lab.local = here;
+	derpclient_set_home(&p[0].c, lab.now, 900);
+	pump(&lab, p, 1);
+	assert_int_equal(p[0].ups, 1);
+	derpclient_set_addrs(&p[0].c, lab.now, (struct ip[]){ there, here }, 2);
+	pump(&lab, p, 1);
+	assert_int_equal(p[0].opens, 1);
+	lab.local = there;
+	derpclient_set_addrs(&p[0].c, lab.now, &there, 1);
+	lab_time(&lab, p, 1, 1);
+	assert_int_equal(p[0].opens, 2);
+	assert_int_equal(p[0].ups, 2);
+	lab_wipe(&lab, p, 1);
+}
+
+static void frameq_is_bounded_in_packets_and_bytes(void **state)
+{
+	static uint8_t big[DERP_PACKET_MAX];
+	struct node_key key = { { 1 } };
+	struct frameq q = { 0 };
+	size_t caps = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < 100; i++) {
+		big[0] = (uint8_t)i;
+		assert_int_equal(frameq_push(&q, MONO_ZERO, &key, big, sizeof(big)), 0);
+		assert_true(q.bytes <= FRAMEQ_BYTES);
+	}
+	assert_int_equal(q.n, FRAMEQ_BYTES / DERP_PACKET_MAX);
+	assert_int_equal(q.dropped, 100 - q.n);
+	assert_int_equal(frameq_first(&q)->buf[0], 100 - q.n); /* the newest ones are there */
+	for (unsigned i = 0; i < 100; i++)
+		assert_int_equal(frameq_push(&q, MONO_ZERO, &key, big, 100), 0);
+	assert_int_equal(q.n, FRAMEQ_PACKETS);
+	/* What the large packets needed has been given back. */
+	for (size_t i = 0; i < FRAMEQ_PACKETS; i++)
+		caps += q.slots[i].cap;
+	assert_true(caps <= FRAMEQ_PACKETS * 4096);
+	frameq_clear(&q);
+	frameq_trim(&q);
+	assert_null(q.slots);
+	frameq_wipe(&q);
+}
+
 static void derpserver_judges_frames_as_upstream(void **state)
 {
 	static const struct {
@@ -760,6 +845,9 @@ int main(void)
 		cmocka_unit_test(derp_newest_connection_of_a_key_receives_then_the_last_sender),
 		cmocka_unit_test(derpserver_bounds_a_slow_reader),
 		cmocka_unit_test(derpserver_limits_unfinished_logins),
+		cmocka_unit_test(derpclient_leaves_a_silent_server_within_6_s),
+		cmocka_unit_test(derpclient_reconnects_at_once_when_its_address_is_gone),
+		cmocka_unit_test(frameq_is_bounded_in_packets_and_bytes),
 		cmocka_unit_test(derpserver_judges_frames_as_upstream),
 		cmocka_unit_test(derpserver_answers_http_as_upstream),
 	};

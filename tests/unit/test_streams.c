@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -197,6 +198,7 @@ static void streams_plain_and_tls_share_a_port(void **state)
 	assert_false(lab.info.is_tls13);
 	assert_true(ip_is_loopback(&lab.info.peer.ip));
 	assert_int_equal(lab.info.peer.port, lab.port);
+	assert_true(ip_is_loopback(&lab.info.local));
 	a.tls = STREAM_TLS_PIN;
 	echo(&lab, &a);
 	assert_true(lab.srv_tls);
@@ -477,5 +479,6 @@ int main(void)
 		cmocka_unit_test(stund_answers_from_the_address_asked),
 	};
 
+	(void)signal(SIGPIPE, SIG_IGN);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
