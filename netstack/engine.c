@@ -22,6 +22,7 @@ static int init_machines(struct engine *e, struct mono now, const struct engine_
 	map_init(&e->by_key, KEY_SIZE, MAP_PEERS_MAX, e->env);
 	map_init(&e->by_disco, KEY_SIZE, MAP_PEERS_MAX, e->env);
 	pathself_init(&e->self, now, &e->node_key, e->env);
+	discogate_init(&e->gate, now, e->env);
 	relayclient_init(&e->relayc, &e->node_key, &e->disco_priv, e->env);
 	e->expiry_at = MONO_NEVER;
 	err = derpclient_init(&e->derp, e->env);

@@ -88,8 +88,8 @@ static void input_pong(struct engine *e, struct mono now, const struct path_addr
 			return;
 		}
 	}
-	if (from->kind == PATH_RELAY)
-		(void)relayclient_input_pong(&e->relayc, now, from, &head->disco, pong);
+	if (from->kind != PATH_RELAY || !relayclient_input_pong(&e->relayc, now, from, &head->disco, pong))
+		e->self.n.drop_unknown_pong++;
 }
 
 static void input_via(struct engine *e, struct mono now, struct epeer *p, const struct disco_relay_ep *via)
@@ -147,7 +147,10 @@ static void input_control(struct engine *e, struct mono now, const struct path_a
 		e->recv_bad_peer++;
 		return;
 	}
+	if (!discogate_may_open(&e->gate, now, &sender, from))
+		return;
 	if (disco_open(box, pkt, size, &msg) < 0) {
+		discogate_failed(&e->gate, now, &sender, from);
 		e->recv_bad_key++;
 		return;
 	}
@@ -179,8 +182,11 @@ void ed_input(struct engine *e, struct mono now, const struct path_addr *from, b
 		e->recv_bad_peer++;
 		return;
 	}
+	if (!discogate_may_open(&e->gate, now, &sender, from))
+		return;
 	err = disco_open(&head->box, e->scratch, size, &msg);
 	if (err) {
+		discogate_failed(&e->gate, now, &sender, from);
 		*(err == -EPROTO ? &e->recv_bad_parse : &e->recv_bad_key) += 1;
 		return;
 	}

@@ -396,6 +396,8 @@ void engine_counters(const struct engine *e, void (*fn)(void *ctx, const char *n
 	fn(ctx, "magicsock_disco_recv_pong", e->self.n.recv_pong);
 	fn(ctx, "magicsock_disco_recv_callmemaybe", e->self.n.recv_call_me_maybe);
 	fn(ctx, "magicsock_disco_recv_bad_peer", e->recv_bad_peer);
+	fn(ctx, "meshd_disco_drop_source", e->gate.drop_source);
+	fn(ctx, "meshd_disco_drop_total", e->gate.drop_total);
 	fn(ctx, "magicsock_disco_recv_bad_key", e->recv_bad_key);
 	fn(ctx, "magicsock_disco_recv_bad_parse", e->recv_bad_parse);
 	fn(ctx, "udprelay_endpoints_open", e->relays.n_bound);
@@ -403,6 +405,15 @@ void engine_counters(const struct engine *e, void (*fn)(void *ctx, const char *n
 	fn(ctx, "meshd_path_suspect", e->self.n.suspect);
 	fn(ctx, "meshd_path_failover", e->self.n.failover);
 	fn(ctx, "meshd_path_upgrade", e->self.n.upgrade);
+	fn(ctx, "meshd_path_drop_duplicate_ping", e->self.n.dup_ping);
+	fn(ctx, "meshd_path_drop_pong_limit", e->self.n.drop_pong_limit);
+	fn(ctx, "meshd_path_drop_ping_limit", e->self.n.drop_ping_limit);
+	fn(ctx, "meshd_path_drop_unknown_pong", e->self.n.drop_unknown_pong);
+	fn(ctx, "meshd_path_drop_call_me_maybe", e->self.n.drop_call_me_maybe);
+	fn(ctx, "meshd_path_drop_endpoint", e->self.n.drop_endpoint);
+	fn(ctx, "meshd_relay_client_bad_responses", e->relayc.n.bad_responses);
+	fn(ctx, "meshd_relay_client_bad_challenges", e->relayc.n.bad_challenges);
+	fn(ctx, "meshd_relay_client_drop_limit", e->relayc.n.drop_limit);
 	fn(ctx, "meshd_relay_allocations", e->relayc.n.allocs);
 	fn(ctx, "meshd_relay_binds", e->relayc.n.binds);
 	fn(ctx, "meshd_relay_offers", e->relayc.n.offers);

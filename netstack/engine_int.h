@@ -15,6 +15,7 @@
 #include "base/map.h"
 #include "control/netmap.h"
 #include "engine.h"
+#include "path/discogate.h"
 #include "path/ladder.h"
 #include "path/pathself.h"
 #include "relay/derpclient.h"
@@ -116,6 +117,7 @@ struct engine {
 	struct device device;
 	bool has_device;
 	struct pathself self;
+	struct discogate gate;
 	struct derpclient derp;
 	struct relayclient relayc;
 	struct relayserver relays;

@@ -4,6 +4,7 @@ libnetstack_a_SOURCES += \
 	netstack/path/netcheckreport.c
 
 libnetstack_a_SOURCES += \
+	netstack/path/discogate.c netstack/path/discogate.h \
 	netstack/path/ladder.c netstack/path/ladder.h netstack/path/ladderint.h \
 	netstack/path/ladderwatch.c \
 	netstack/path/metric.c netstack/path/metric.h \
@@ -11,6 +12,7 @@ libnetstack_a_SOURCES += \
 	netstack/path/prober.c netstack/path/prober.h
 
 check_PROGRAMS += \
+	tests/unit/test_discogate \
 	tests/unit/test_ladder \
 	tests/unit/test_metric
 
