@@ -21,8 +21,8 @@
  * and one map request carries host information, disco key and endpoints. Lite updates go out only when
  * something differs from what the server was told last.
  *
- * Keys are durable before they are used: after CTLCLIENT_PERSIST nothing that depends on it is sent until
- * ctlclient_persisted().
+ * Keys are durable before they are used: after each CTLCLIENT_OUT_PERSIST no request goes to the server until
+ * ctlclient_persisted() was called for it.
  *
  * Owner: control thread. Spec: control-transport 3, 4, 8; control-messages 2..12. */
 #ifndef NETSTACK_CONTROL_CTLCLIENT_H
@@ -135,7 +135,7 @@ MESH_MUST_USE int ctlclient_check(const struct ctlclient_prefs *prefs, char *why
 void ctlclient_stop(struct ctlclient *c, struct mono now);
 /* Tells the server to expire this node, then forgets node key and map and stops. */
 void ctlclient_logout(struct ctlclient *c, struct mono now);
-/* The keys of the last CTLCLIENT_OUT_PERSIST are durable. */
+/* The keys of one CTLCLIENT_OUT_PERSIST are durable; called once for each, in order. */
 void ctlclient_persisted(struct ctlclient *c, struct mono now);
 /* The network changed: connects anew at once, without waiting for a back-off. */
 void ctlclient_relink(struct ctlclient *c, struct mono now);
