@@ -382,8 +382,15 @@ static void accept_one(struct httpd *h, const struct listener *l, int fd, const 
 	struct ep remote = ep_of(sa);
 	struct conn *c;
 
+	/* A source over its limit is turned away before it takes from the rate that is for everybody. */
 	if (!setup_begins(h, &remote)) {
 		h->counters.refused_limit++;
+		(void)close(fd);
+		return;
+	}
+	if (!bucket_take(&h->accepts, h->now, HTTPD_ACCEPT_PER_S, HTTPD_ACCEPT_BURST, 1)) {
+		h->counters.refused_rate++;
+		setup_ends(h, &remote);
 		(void)close(fd);
 		return;
 	}
@@ -418,17 +425,9 @@ static void listener_ready(struct httpd *h, struct listener *l)
 		socklen_t size = sizeof(sa);
 		int fd;
 
-		/* Over the rate the kernel's queue holds new connections for a moment. */
-		if (!bucket_take(&h->accepts, h->now, HTTPD_ACCEPT_PER_S, HTTPD_ACCEPT_BURST, 1)) {
-			h->counters.refused_rate++;
-			h->accept_at = bucket_ready_at(&h->accepts, HTTPD_ACCEPT_PER_S, 1);
-			listeners_watch(h, false);
-			return;
-		}
 		fd = accept4(l->fd, (struct sockaddr *)&sa, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd < 0) {
-			/* The token is not used up by nothing. */
-			h->accepts.level_ns += bucket_cost_ns(HTTPD_ACCEPT_PER_S, 1);
+			/* Without descriptors the kernel's queue holds new connections for a moment. */
 			if (errno == EMFILE || errno == ENFILE) {
 				h->accept_at = mono_add_ms(h->now, 1000);
 				listeners_watch(h, false);

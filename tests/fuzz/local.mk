@@ -55,3 +55,7 @@ check_PROGRAMS += \
 	tests/fuzz/fuzz_coordconn \
 	tests/fuzz/fuzz_ctl_body \
 	tests/fuzz/fuzz_policy
+
+# Certificates of DERP servers.
+check_PROGRAMS += tests/fuzz/fuzz_x509
+tests_fuzz_fuzz_x509_LDADD = libdaemon.a $(LDADD) $(SSL_LIBS)

@@ -379,6 +379,44 @@ static void streams_unfinished_connections_are_limited_per_source(void **state)
 	lab_free(&lab);
 }
 
+static int raw_connect_from(const char *source, uint16_t port)
+{
+	struct sockaddr_in from = { .sin_family = AF_INET }, to = { .sin_family = AF_INET, .sin_port = htons(port),
+								     .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_true(fd >= 0);
+	assert_int_equal(inet_pton(AF_INET, source, &from.sin_addr), 1);
+	assert_int_equal(bind(fd, (struct sockaddr *)&from, sizeof(from)), 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+	return fd;
+}
+
+/* RELIABILITY 5, "DERP connection flood": who floods is refused, others get in. */
+static void streams_a_flooding_source_does_not_shut_out_others(void **state)
+{
+	struct stream_addr a;
+	struct lab lab;
+	int fds[700];
+
+	(void)state;
+	lab_init(&lab, "127.0.0.1", false);
+	for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
+		fds[i] = raw_connect_from("127.0.0.66", lab.port);
+		if (i % 50 == 0)
+			turn(&lab);
+	}
+	for (int i = 0; i < 50 && httpd_counters(lab.srv)->refused_limit < ARRAY_LEN(fds) - HTTPD_SETUP_PER_SOURCE; i++)
+		turn(&lab);
+	assert_int_equal(httpd_counters(lab.srv)->refused_limit, ARRAY_LEN(fds) - HTTPD_SETUP_PER_SOURCE);
+	assert_int_equal(httpd_counters(lab.srv)->refused_rate, 0);
+	a = addr_of(&lab, "127.0.0.1", STREAM_TLS_PIN);
+	echo(&lab, &a);
+	for (size_t i = 0; i < ARRAY_LEN(fds); i++)
+		(void)close(fds[i]);
+	lab_free(&lab);
+}
+
 static void cert_errors_are_told(void **state)
 {
 	const char *why = NULL;
@@ -474,6 +512,7 @@ int main(void)
 		cmocka_unit_test(streams_refused_port_is_reported),
 		cmocka_unit_test(streams_a_reader_that_does_not_read_fills_a_bounded_queue),
 		cmocka_unit_test(streams_unfinished_connections_are_limited_per_source),
+		cmocka_unit_test(streams_a_flooding_source_does_not_shut_out_others),
 		cmocka_unit_test(cert_errors_are_told),
 		cmocka_unit_test(cert_meta_is_read_as_upstream_writes_it),
 		cmocka_unit_test(stund_answers_from_the_address_asked),
