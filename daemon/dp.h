@@ -253,7 +253,7 @@ enum dp_out_drop { /* packets to peers that were dropped */
 	DP_OUT_PROTOCOL,    /* label "unknown_protocol" */
 	DP_OUT_NO_ROUTE,    /* the rest is label "error" */
 	DP_OUT_NO_PATH,     /* peer without a path */
-	DP_OUT_RING,        /* a ring to control was full */
+	DP_OUT_RING,        /* a ring to control was full, or too many packets wait for a session */
 	DP_OUT_MALFORMED,   /* an offload header that makes no sense */
 	DP_OUT_SEND,        /* the socket refused it */
 	DP_OUT_N,

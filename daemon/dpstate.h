@@ -36,6 +36,8 @@ enum {
 	DP_RX_PATH_MS = 100,           /* at most one RX_PATH event a peer in this time */
 	DP_NARROW_MAX = 16,            /* paths remembered as too narrow for GSO */
 	DP_NARROW_S = 600,
+	DP_WANT_MS = 100,              /* in which a peer's packets without a session are handed to */
+	DP_WANT_MAX = 128,             /* control, so many: no more of them are staged anyway */
 	DP_POLL_MAX = 256,             /* events a turn of the loop: others get their turn too */
 };
 
@@ -65,6 +67,8 @@ struct dp_peer {
 	/* Out worker. */
 	struct counter tx_pkts[DP_VIA_N], tx_bytes[DP_VIA_N], tx_data_pkts;
 	struct counter last_tx, last_tx_data;
+	struct mono want_since; /* packets without a session since then: */
+	uint32_t n_wants;
 
 	/* In worker. */
 	struct counter rx_pkts[DP_VIA_N], rx_bytes[DP_VIA_N], rx_data_pkts;

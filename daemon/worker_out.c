@@ -284,8 +284,19 @@ static void flush(struct out *o)
 
 /* --- packets --- */
 
+/* May control be bothered with another packet to a peer that has no session? A local program that floods such a
+ * peer must not keep control busy. */
+static bool may_want(struct out *o, struct dp_peer *peer)
+{
+	if (mono_since_ms(o->now, peer->want_since) >= DP_WANT_MS) {
+		peer->want_since = o->now;
+		peer->n_wants = 0;
+	}
+	return peer->n_wants++ < DP_WANT_MAX;
+}
+
 /* No key that may send: every segment goes to control, which stages it. */
-static void want_session(struct out *o, const struct dp_peer *peer, struct offload_split *split)
+static void want_session(struct out *o, struct dp_peer *peer, struct offload_split *split)
 {
 	const struct dp_note note = { .kind = DP_EV_WANT_SESSION, .peer = peer->id, .when = o->now };
 	const uint32_t size = offload_split_size(split);
@@ -293,7 +304,7 @@ static void want_session(struct out *o, const struct dp_peer *peer, struct offlo
 	if (ARENA_SIZE - o->used < size)
 		flush(o);
 	for (uint32_t n; (n = offload_split_next(split, o->arena + o->used));)
-		if (!worker_note(&o->w, &note, o->arena + o->used, n))
+		if (!may_want(o, peer) || !worker_note(&o->w, &note, o->arena + o->used, n))
 			drop(o, DP_OUT_RING, 1);
 }
 

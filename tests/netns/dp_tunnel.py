@@ -5,6 +5,8 @@ without a wrong drop, and super-packets pay.
 
     a -- wan -- b      static keys, no handshake (dptest.c)
 """
+import time
+
 from dp import Tunnel, expect_clean
 from lab import Failure, Lab, expect, say
 
@@ -31,6 +33,9 @@ def carry(hosts, what, *args, underlay=4, seconds=2):
         got, lost = t.udp("50M", 1)
         expect(lost < 5, "%s: UDP at 50 Mb/s loses %.2f %%" % (what, lost))
     expect_clean(t.counters, what)
+    b = t.counters["b"]
+    inner, told = b["in_bytes"][underlay == 6] - 32 * b["in_pkts"][underlay == 6], b["rx_activity"][0]
+    expect(0.9 * inner < told <= inner, "%s: control was told of %d of %d bytes" % (what, told, inner))
     say("# %s: TCP %.2f Gb/s, reverse %.2f, UDP %.3f" % (what, rate, back, got))
     return rate
 
@@ -51,6 +56,24 @@ def over_narrow_link(hosts):
            "GSO was refused %d times, told as often, nothing was lost for it" % c["gso_fallbacks"])
     expect(c["gso_fallbacks"] < 10, "and not tried again and again")
     expect(rate > 0.1, "narrow link: %.2f Gb/s" % rate)
+
+
+def without_session(hosts):
+    """A flood to a peer without keys: control gets a few packets of it, in order, and no more."""
+    with Tunnel(hosts, "--keyless") as t:
+        expect(not hosts["a"].pings("100.64.0.2"), "no ping without keys")
+        sock = hosts["a"].socket()
+        sent = 0
+        end = time.monotonic() + 0.5
+        while time.monotonic() < end:
+            sock.sendto(bytes(500), ("100.64.0.2", 9))
+            sent += 1
+        sock.close()
+        time.sleep(0.3)
+    c = t.counters["a"]
+    expect(100 <= c["events"][4] <= 128 * 15, "control saw %d packets of %d" % (c["events"][4], sent))
+    expect(c["out_dropped"][6] > 1000, "what else came through TUN was dropped and counted: %d" % c["out_dropped"][6])
+    expect(sum(c["out_pkts"]) == 0, "nothing went out")
 
 
 def under_churn(hosts):
@@ -93,6 +116,7 @@ def main():
                 say("# no ipsec-mb in this build")
         carry(hosts, "over IPv6", underlay=6)
         over_narrow_link(hosts)
+        without_session(hosts)
         under_churn(hosts)
         for what, args in FALLBACKS:
             carry(hosts, what, *args)

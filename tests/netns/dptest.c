@@ -5,7 +5,8 @@
  * usage: dptest --side a|b --peer ADDRESS:PORT [--vni N | --derp] [--second ADDRESS:PORT] [options]
  *        dptest --relay PORT --vni N --bound ADDRESS:PORT --bound ADDRESS:PORT [options]
  *        dptest --cleanup NAME            (removes what a killed one left in tables and rules)
- * --churn: a new view and path every 20 ms, other peers that come and go, new keys every 200 ms.
+ * --keyless: no keys at all. --churn: a new view and path every 20 ms, other peers that come and go, new keys every
+ * 200 ms.
  * options: --tun NAME --port N --aead NAME --route PREFIX --no-vnet-hdr --no-uso --no-gso --no-gro
  *
  * Prints one line "ready …" when it runs and its counters as JSON when it ends (SIGTERM). --derp sends data
@@ -46,7 +47,7 @@ struct test {
 	struct ep peer, second, bound[2];
 	size_t n_bound;
 	uint32_t vni;
-	bool use_derp, is_relay;
+	bool use_derp, is_relay, is_keyless;
 	uint16_t relay_port;
 	struct prefix route; /* into the tunnel, beside the peer's addresses */
 	struct rtnl *rtnl;
@@ -233,7 +234,7 @@ static void publish(struct test *t)
 		t->epoch = epoch;
 		t->churn = (struct loop_timer){ .fn = churn, .ctx = t };
 		churn(t, loop_clock());
-	} else {
+	} else if (!t->is_keyless) {
 		install_keys(t, 0);
 		use_keys(t, 0);
 	}
@@ -345,7 +346,7 @@ static void parse(struct test *t, int argc, char **argv)
 		{ "aead", 1, NULL, 'a' }, { "no-vnet-hdr", 0, NULL, 'V' }, { "no-uso", 0, NULL, 'U' },
 		{ "no-gso", 0, NULL, 'G' }, { "route", 1, NULL, 'o' },
 		{ "cleanup", 1, NULL, 'c' },
-		{ "churn", 0, NULL, 'C' }, { "no-gro", 0, NULL, 'R' }, { NULL, 0, NULL, 0 },
+		{ "churn", 0, NULL, 'C' }, { "keyless", 0, NULL, 'k' }, { "no-gro", 0, NULL, 'R' }, { NULL, 0, NULL, 0 },
 	};
 
 	for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
@@ -354,6 +355,7 @@ static void parse(struct test *t, int argc, char **argv)
 		case 'p': parse_ep(&t->peer, optarg); break;
 		case '2': parse_ep(&t->second, optarg); break;
 		case 'v': t->vni = (uint32_t)strtoul(optarg, NULL, 10); break;
+		case 'k': t->is_keyless = true; break;
 		case 'C': t->is_churning = true; break;
 		case 'd': t->use_derp = true; break;
 		case 'r':
