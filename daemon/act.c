@@ -54,9 +54,9 @@ static void act_key_install(struct meshd *m, const struct engine_out *o)
 
 	if (!err)
 		return;
-	/* The session will find that nothing arrives and shake hands again. */
+	/* The session, which has a reference of its own, will find that nothing arrives and shake hands again. */
 	log_debug(&m->log, "dp: key: %s", strerror(-err));
-	keypair_free(o->kp);
+	keypair_put(o->kp);
 }
 
 static void act_open(struct meshd *m, struct mono now, const struct engine_out *o)

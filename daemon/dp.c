@@ -28,7 +28,7 @@ static void key_free(struct snapshot_item *item)
 {
 	struct dp_key *k = CONTAINER_OF(item, struct dp_key, item);
 
-	keypair_free(k->kp);
+	keypair_put(k->kp);
 	free(k);
 }
 

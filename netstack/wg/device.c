@@ -156,8 +156,6 @@ void device_del(struct device *d, struct device_peer *peer)
 	unlink_dirty(d, peer);
 	heap_del(&d->timers, &peer->timer);
 	(void)map_del(&d->by_key, peer->session.cfg.peer.b);
-	/* Whatever is still in a slot gives its index back; the pairs themselves are not ours. */
-	session_reset(&peer->session);
 	session_wipe(&peer->session);
 	free(peer);
 }

@@ -102,12 +102,13 @@ enum device_out_kind {
 	 * authentic handshake message came from, of use if the ladder has no path (PATH_NONE if
 	 * never). */
 	DEVICE_SEND,
-	/* 'kp' opens packets from now on: enter it at index_slot(kp->local_index). Ownership moves
-	 * to the taker. */
+	/* 'kp' opens packets from now on: enter it at index_slot(kp->local_index). One reference to
+	 * it goes to the taker. */
 	DEVICE_KEYPAIR_INSTALL,
 	/* Seal with 'kp' from now on; null: nothing to seal with. */
 	DEVICE_KEYPAIR_CURRENT,
-	/* Unpublish 'kp' and free it after a grace period. */
+	/* Unpublish 'kp' and, after a grace period, keypair_put() the reference from INSTALL,
+	 * unless that was done before. 'kp' itself is valid until the next poll. */
 	DEVICE_KEYPAIR_REMOVE,
 	/* 'kp' became usable for sending, rekeys too: send staged packets and the TSMP disco
 	 * advertisement. Repeated when a device_want() comes although a key is there. */
@@ -150,8 +151,8 @@ struct device_peer_cfg {
 MESH_MUST_USE int device_add(struct device *d, const struct device_peer_cfg *cfg,
 			     struct device_peer **peer);
 
-/* Removes a peer and wipes its keys. Its key pairs must be unpublished by the caller: call
- * device_reset() and device_poll() until false first; pairs still queued are freed here. */
+/* Removes a peer and wipes its keys. For the data plane to be told, call device_reset() and
+ * device_poll() until false first. */
 void device_del(struct device *d, struct device_peer *peer);
 
 /* The peer with this static key, or null. */

@@ -42,16 +42,24 @@ struct keypair *keypair_new(const struct keypair_cfg *cfg)
 		kp->open[i] = aead->ctx_new(cfg->crypto, cfg->recv_key, false);
 		failed |= !kp->open[i];
 	}
+	atomic_store_explicit(&kp->refs, 1, memory_order_relaxed);
 	if (failed) {
-		keypair_free(kp);
+		keypair_put(kp);
 		return NULL;
 	}
 	return kp;
 }
 
-void keypair_free(struct keypair *kp)
+struct keypair *keypair_get(struct keypair *kp)
 {
-	if (!kp)
+	(void)atomic_fetch_add_explicit(&kp->refs, 1, memory_order_relaxed);
+	return kp;
+}
+
+void keypair_put(struct keypair *kp)
+{
+	/* Release and acquire: what other holders did with the pair happened before it is wiped. */
+	if (!kp || atomic_fetch_sub_explicit(&kp->refs, 1, memory_order_acq_rel) > 1)
 		return;
 	for (unsigned i = 0; i < CRYPTO_LANES_MAX; i++) {
 		kp->crypto->aead->ctx_free(kp->seal[i]);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* A pair of session keys: seals with one, opens with the other, in batches and in place.
  *
- * Life: session.c makes it (keypair_new) and hands it out with DEVICE_KEYPAIR_INSTALL; from then on
- * the data plane owns it, publishes it to the workers and, after DEVICE_KEYPAIR_REMOVE and a grace
- * period, frees it with keypair_free(), which wipes the keys. Between the two, control reads its
- * counters.
+ * Life: a reference count. session.c makes a pair and keeps a reference while it is in a slot of
+ * the session; DEVICE_KEYPAIR_INSTALL hands another one to the data plane, which publishes the pair
+ * to the workers and puts it after DEVICE_KEYPAIR_REMOVE and a grace period, or whenever it must.
+ * The last keypair_put() wipes the keys. So control may read the counters of a pair that the data
+ * plane refused or lost.
  *
  * Threads: all key contexts are per lane (struct crypto). The send counter is handed out by the out
  * worker; the replay window belongs to the worker that holds its leaf lock in daemon/. The members
@@ -49,12 +50,14 @@ struct keypair {
 	uint32_t local_index;  /* names this pair in what we receive */
 	uint32_t remote_index; /* names it for the peer */
 	struct peer_id peer;   /* as the session's configuration names it */
-	bool is_initiator; /* we sent the initiation */
+	bool is_initiator;     /* we sent the initiation */
 	struct mono created;
 	const struct crypto *crypto; /* borrowed */
 	unsigned n_seal_lanes, n_open_lanes;
 	struct aead_ctx *seal[CRYPTO_LANES_MAX]; /* each used by one thread */
 	struct aead_ctx *open[CRYPTO_LANES_MAX];
+
+	_Atomic unsigned refs;
 
 	/* Shared, relaxed: times in ns of struct mono, 0 = never. */
 	MESH_ALIGNED(64) _Atomic uint64_t next_counter; /* the next one to be sent with */
@@ -84,11 +87,15 @@ struct keypair_cfg {
 	struct mono created;
 };
 
-/* Makes a key pair and its contexts for every lane. The caller still owns and wipes '*cfg'.
- * Returns null if out of memory. Control thread. */
+/* Makes a key pair and its contexts for every lane, with one reference. The caller still owns and
+ * wipes
+ * '*cfg'. Returns null if out of memory. Control thread. */
 struct keypair *keypair_new(const struct keypair_cfg *cfg);
-/* Wipes and frees; null is fine. No thread may still use it. */
-void keypair_free(struct keypair *kp);
+/* Takes another reference and returns 'kp'. Control thread. */
+struct keypair *keypair_get(struct keypair *kp);
+/* Gives a reference back; the last one wipes and frees. Null is fine. Any thread that is done with
+ * it. */
+void keypair_put(struct keypair *kp);
 
 /* --- out worker --- */
 
@@ -103,8 +110,8 @@ struct keypair_pkt {
 	/* Seal: the plaintext, with 16 writable bytes in front and keypair_room() behind it.
 	 * Open: the message, header first; afterwards the plaintext. */
 	uint8_t *data;
-	/* Seal: of the plaintext, 0 = keepalive; afterwards of the message, which starts at data - 16.
-	 * Open: of the message; afterwards of the padded plaintext. */
+	/* Seal: of the plaintext, 0 = keepalive; afterwards of the message, which starts at data
+	 * - 16. Open: of the message; afterwards of the padded plaintext. */
 	uint32_t size;
 	uint64_t counter; /* set by open */
 };

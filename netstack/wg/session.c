@@ -72,6 +72,8 @@ bool session_poll(struct session *s, struct mono now, struct session_out *out)
 	struct session_event ev;
 
 	(void)now;
+	keypair_put(s->released);
+	s->released = NULL;
 	if (s->q_len == 0)
 		return false;
 	ev = s->queue[s->q_first];
@@ -94,6 +96,7 @@ bool session_poll(struct session *s, struct mono now, struct session_out *out)
 		break;
 	case EVENT_REMOVE:
 		out->kind = SESSION_KEYPAIR_REMOVE;
+		s->released = ev.kp;
 		break;
 	case EVENT_UP:
 		out->kind = SESSION_UP;
@@ -137,7 +140,7 @@ static void drop_hs(struct session *s)
 	s->hs = NULL;
 }
 
-/* Empties a slot: the index is free at once, the pair itself when the data plane let go of it. */
+/* Empties a slot: the index is free at once, the slot's reference goes with the event. */
 static void drop_keypair(struct session *s, struct keypair **slot)
 {
 	struct keypair_activity a;
@@ -194,15 +197,27 @@ void session_reset(struct session *s)
 	drop_expired(s, MONO_NEVER);
 }
 
+static void wipe_slot(struct session *s, struct keypair *kp)
+{
+	if (kp)
+		index_put(s->cfg.indices, kp->local_index);
+	keypair_put(kp);
+}
+
 void session_wipe(struct session *s)
 {
-	/* Pairs whose INSTALL was never polled are still ours. */
+	/* Events that were never polled hold references; so do the slots and the last REMOVE. */
 	for (unsigned i = 0; i < s->q_len; i++) {
 		struct session_event *ev = &s->queue[(s->q_first + i) % SESSION_QUEUE];
 
-		if (ev->kind == EVENT_INSTALL)
-			keypair_free(ev->kp);
+		if (ev->kind == EVENT_INSTALL || ev->kind == EVENT_REMOVE)
+			keypair_put(ev->kp);
 	}
+	keypair_put(s->released);
+	wipe_slot(s, s->current);
+	wipe_slot(s, s->next);
+	for (unsigned i = 0; i < SESSION_OLD; i++)
+		wipe_slot(s, s->old[i]);
 	drop_hs(s);
 	sodium_memzero(s, sizeof(*s));
 }
@@ -407,7 +422,7 @@ int session_input_response(struct session *s, struct mono now, const struct wg_r
 	s->next_attempt = MONO_NEVER;
 	s->rx_bytes += sizeof(*msg);
 	keys_made(s, now);
-	push(s, EVENT_INSTALL, kp);
+	push(s, EVENT_INSTALL, keypair_get(kp));
 	make_current(s, now, kp);
 	/* The responder may use its keys only once it hears something under them. */
 	push(s, EVENT_KEEPALIVE, kp);
@@ -460,7 +475,7 @@ int session_input_initiation(struct session *s, struct mono now, const struct wg
 	/* An older 'next' that was never confirmed cannot be: the peer has begun again. */
 	drop_keypair(s, &s->next);
 	s->next = kp;
-	push(s, EVENT_INSTALL, kp);
+	push(s, EVENT_INSTALL, keypair_get(kp));
 	push_once(s, EVENT_RESPONSE);
 	return 0;
 }

@@ -86,16 +86,20 @@ struct session_cfg {
 };
 
 enum session_out_kind {
-	SESSION_SEND,            /* 'msg': hand it to the path ladder */
-	SESSION_KEYPAIR_INSTALL, /* 'kp' can open from now on: enter it in the index table; owned by
-				    the taker */
-	SESSION_KEYPAIR_CURRENT, /* seal with 'kp' from now on; null = nothing to seal with */
-	SESSION_KEYPAIR_REMOVE,  /* take 'kp' out of the tables and free it after a grace period */
-	SESSION_UP, /* 'kp' just became usable for sending (rekeys too): send staged packets, TSMP
-		     */
-	SESSION_KEEPALIVE, /* seal and send an empty packet with 'kp' unless data goes out right now
-			    */
-	SESSION_DOWN,      /* no response for 90 s: drop staged packets */
+	/* 'msg': hand it to the path ladder. */
+	SESSION_SEND,
+	/* 'kp' can open from now on; one reference goes to the taker. */
+	SESSION_KEYPAIR_INSTALL,
+	/* Seal with 'kp' from now on; null: there is nothing to seal with. */
+	SESSION_KEYPAIR_CURRENT,
+	/* Unpublish 'kp' and put the taker's reference; borrowed until the next poll. */
+	SESSION_KEYPAIR_REMOVE,
+	/* 'kp' just became usable for sending (rekeys too): send staged packets, TSMP. */
+	SESSION_UP,
+	/* Seal and send an empty packet with 'kp', unless data goes out right now. */
+	SESSION_KEEPALIVE,
+	/* No response for 90 s: drop staged packets. */
+	SESSION_DOWN,
 };
 
 struct session_out {
@@ -133,7 +137,7 @@ struct session {
 	uint8_t seen_stamp[WGMSG_TIMESTAMP_SIZE];
 	struct mono last_accepted; /* initiation accepted; zero: never */
 
-	/* Key slots; borrowed from the data plane between INSTALL and REMOVE. */
+	/* Key slots; each holds a reference. */
 	struct keypair *current, *next;
 	struct keypair *old[SESSION_OLD]; /* newest first */
 	bool lastminute_done;             /* the 165 s rekey of the current pair was begun */
@@ -154,6 +158,8 @@ struct session {
 
 	uint64_t tx_bytes, rx_bytes; /* of pairs that are gone, and handshake messages */
 	uint64_t seen_pkts;          /* sum of packets at the last look at the counters */
+
+	struct keypair *released; /* of the last REMOVE polled: lives until the next poll */
 
 	/* Outputs not yet polled; the messages of queued SENDs. */
 	struct session_event queue[SESSION_QUEUE];
@@ -198,8 +204,8 @@ bool session_poll(struct session *s, struct mono now, struct session_out *out);
 struct mono session_deadline(const struct session *s);
 void session_tick(struct session *s, struct mono now);
 
-/* Frees and wipes. Pairs that were polled by INSTALL but not REMOVEd remain the data plane's to
- * free: call session_reset() and poll first. */
+/* Frees and wipes. References that were handed out by INSTALL stay with their taker, who learns
+ * nothing any more: call session_reset() and poll first. */
 void session_wipe(struct session *s);
 
 /* --- for status --- */

@@ -52,7 +52,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		n++;
 	}
 	if (n == 0) {
-		keypair_free(kp);
+		keypair_put(kp);
 		return 0;
 	}
 	ok = keypair_open_n(kp, 0, &no_thread, now, pkts, n);
@@ -70,6 +70,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	fresh = replay_accept_n(&kp->replay, counters, n, ok);
 	if (fresh & ~ok || (ok == 0 && memcmp(&before, &kp->replay, sizeof(before)) != 0))
 		abort();
-	keypair_free(kp);
+	keypair_put(kp);
 	return 0;
 }

@@ -64,7 +64,7 @@ unsigned wgfuzz_drain(struct wgfuzz *f)
 	while (device_poll(&f->device, f->now, &o)) {
 		n += o.kind == DEVICE_SEND;
 		if (o.kind == DEVICE_KEYPAIR_REMOVE)
-			keypair_free(o.kp);
+			keypair_put(o.kp);
 	}
 	return n;
 }

@@ -188,7 +188,7 @@ static void output(struct app *a, struct mono now, const struct device_out *o)
 		break;
 	case DEVICE_KEYPAIR_REMOVE:
 		a->slots[index_slot(o->kp->local_index)] = NULL;
-		keypair_free(o->kp);
+		keypair_put(o->kp);
 		break;
 	case DEVICE_UP:
 		(void)printf("up %s\n", o->kp->is_initiator ? "initiator" : "responder");

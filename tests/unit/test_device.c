@@ -330,6 +330,34 @@ static void wiped_session_holds_no_byte(void **state)
 	wgworld_free(w);
 }
 
+/* The data plane may lose a pair before the session lets go of it: the session's own reference
+ * holds. */
+static void session_outlives_a_lost_key_pair(void **state)
+{
+	struct wgworld *w = wgworld_new(2, 131);
+	struct wgnode *n = &w->node[0];
+	struct session_status st;
+	struct device_out o;
+	uint32_t slot;
+
+	(void)state;
+	wgworld_send(w, 0, 1, 1);
+	wgworld_run(w, 1000);
+	slot = index_slot(n->current[1]->local_index);
+	keypair_put(n->slots[slot]); /* the last reference outside */
+	n->slots[slot] = NULL;
+	n->current[1] = NULL;
+	device_activity(&n->device, w->now, n->peers[1]);
+	device_status(n->peers[1], w->now, &st);
+	assert_true(st.is_up);
+	device_reset(&n->device, n->peers[1]);
+	while (device_poll(&n->device, w->now, &o)) {
+		if (o.kind == DEVICE_KEYPAIR_REMOVE)
+			assert_int_equal(index_slot(o.kp->local_index), slot);
+	}
+	wgworld_free(w);
+}
+
 /* A key pair that was made but not yet handed out dies with the session. */
 static void wipe_frees_what_was_not_polled(void **state)
 {
@@ -603,7 +631,7 @@ static void loaded_device_limits_each_source(void **state)
 				w->node[1].slots[index_slot(o.kp->local_index)] = o.kp;
 			if (o.kind == DEVICE_KEYPAIR_REMOVE) {
 				w->node[1].slots[index_slot(o.kp->local_index)] = NULL;
-				keypair_free(o.kp);
+				keypair_put(o.kp);
 			}
 			if (o.kind != DEVICE_SEND || o.size != 64)
 				continue;
@@ -770,6 +798,7 @@ int main(void)
 		cmocka_unit_test(keys_are_wiped_after_180_seconds),
 		cmocka_unit_test(old_pairs_are_trimmed_after_10_seconds),
 		cmocka_unit_test(wiped_session_holds_no_byte),
+		cmocka_unit_test(session_outlives_a_lost_key_pair),
 		cmocka_unit_test(wipe_frees_what_was_not_polled),
 		cmocka_unit_test(replayed_initiations_are_dropped),
 		cmocka_unit_test(stamps_grow_over_restarts_and_clock_jumps),

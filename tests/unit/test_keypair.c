@@ -51,8 +51,8 @@ static struct ends ends_make(const struct crypto *crypto)
 
 static void ends_free(struct ends *e)
 {
-	keypair_free(e->a);
-	keypair_free(e->b);
+	keypair_put(e->a);
+	keypair_put(e->b);
 }
 
 enum { BUF = 16 + 1500 + 32 };
@@ -309,7 +309,7 @@ static void keypair_has_a_context_per_lane(void **state)
 			1);
 	}
 	ends_free(&e);
-	keypair_free(NULL);
+	keypair_put(NULL);
 }
 
 int main(void)

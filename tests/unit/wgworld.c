@@ -222,7 +222,7 @@ static void output(struct wgworld *w, unsigned i, const struct device_out *o)
 		assert_ptr_equal(n->slots[slot], o->kp);
 		assert_ptr_not_equal(n->current[to], o->kp);
 		n->slots[slot] = NULL;
-		keypair_free(o->kp);
+		keypair_put(o->kp);
 		break;
 	case DEVICE_UP:
 		n->ups++;
