@@ -134,7 +134,7 @@ static int check_enable(struct cli *c, const struct flags *f)
 		return out_error(c, "--url is missing: the address under which nodes reach this machine, "
 				    "for example http://192.0.2.1");
 	if (!https && strncmp(url, "http://", 7) != 0)
-		return out_error(c, "invalid --url \"%.80s\": want http://HOST[:PORT] or https://HOST[:PORT]", url);
+		return out_error(c, "invalid value \"%.80s\" for --url; want http://HOST[:PORT] or https://HOST[:PORT]", url);
 	if (cert != key)
 		return out_error(c, "--cert and --key belong together");
 	if (cert && flags_bool(f, "behind-proxy"))
@@ -142,11 +142,11 @@ static int check_enable(struct cli *c, const struct flags *f)
 	if (https && !cert && !flags_bool(f, "behind-proxy"))
 		return out_error(c, "an https URL needs --cert and --key, or --behind-proxy");
 	if (stun < 1 || stun > 65535)
-		return out_error(c, "invalid --stun-port \"%s\": want 1-65535", flags_get(f, "stun-port")->s);
+		return out_error(c, "invalid value \"%.80s\" for --stun-port; want 1-65535", flags_get(f, "stun-port")->s);
 	if (*pool && (prefix_parse(&p, pool, strlen(pool), false) != 0 || p.ip.family != IP_V4))
-		return out_error(c, "invalid --pool4 \"%.80s\": want an IPv4 CIDR such as 100.64.0.0/10", pool);
+		return out_error(c, "invalid value \"%.80s\" for --pool4; want an IPv4 CIDR such as 100.64.0.0/10", pool);
 	if (flags_int(f, "node-expiry") < 0)
-		return out_error(c, "invalid --node-expiry \"%s\": want a positive duration, or 0 for never",
+		return out_error(c, "invalid value \"%.80s\" for --node-expiry; want a positive duration, or 0 for never",
 				 flags_get(f, "node-expiry")->s);
 	return EXIT_OK;
 }
@@ -312,7 +312,7 @@ static int run_keys_create(struct cli *c, const struct flags *f, int n_args, cha
 	if (n_args)
 		return out_error(c, "unexpected argument \"%.80s\"", args[0]);
 	if (life < 0 || (life > 0 && life < INT64_C(1000000000)))
-		return out_error(c, "invalid --expiration \"%s\": want at least 1s, or 0 for ever",
+		return out_error(c, "invalid value \"%.80s\" for --expiration; want at least 1s, or 0 for ever",
 				 flags_get(f, "expiration")->s);
 	json_w_obj(&w, NULL);
 	json_w_bool(&w, "Reusable", flags_bool(f, "reusable"));
@@ -395,7 +395,7 @@ int coordinator_number(struct cli *c, const char *what, const char *text, int64_
 	for (size_t i = 0; i < len && len < 18; i++)
 		n = n * 10 + (text[i] - '0');
 	if (text[len] || !len || len >= 18 || !n)
-		return out_error(c, "invalid %s \"%.80s\": want a number", what, text);
+		return out_error(c, "invalid %s \"%.80s\"; want a number", what, text);
 	*out = n;
 	return EXIT_OK;
 }

@@ -261,12 +261,12 @@ static int run_derp_add(struct cli *c, const struct flags *f, int n_args, char *
 	if (!*flags_str(f, "hostname"))
 		return out_error(c, "--hostname is missing");
 	if (port < 1 || port > 65535)
-		return out_error(c, "invalid --port \"%s\": want 1-65535", flags_get(f, "port")->s);
+		return out_error(c, "invalid value \"%.80s\" for --port; want 1-65535", flags_get(f, "port")->s);
 	if (stun < -1 || stun == 0 || stun > 65535)
-		return out_error(c, "invalid --stun-port \"%s\": want 1-65535, or -1 for none",
+		return out_error(c, "invalid value \"%.80s\" for --stun-port; want 1-65535, or -1 for none",
 				 flags_get(f, "stun-port")->s);
 	if (region < 0 || region > 65535)
-		return out_error(c, "invalid --region \"%s\": want 1-65535", flags_get(f, "region")->s);
+		return out_error(c, "invalid value \"%.80s\" for --region; want 1-65535", flags_get(f, "region")->s);
 	json_w_obj(&w, NULL);
 	json_w_str(&w, "Hostname", flags_str(f, "hostname"));
 	json_w_i64(&w, "Port", port);

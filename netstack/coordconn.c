@@ -18,7 +18,7 @@
 
 enum {
 	BODY_MAX = 4096,           /* of an HTTP/1.1 request (POST /verify) */
-	HTTP_IDLE_S = 30,          /* between requests of one connection */
+	HTTP_IDLE_S = 5,           /* between requests of one connection: it counts as a stranger all that time */
 	STRANGER_IDLE_S = 60,      /* Noise session of an unknown machine without any request */
 	MEMBER_IDLE_S = 300,       /* the same of a node: stock clients redial when they need to */
 	BLOCKED_S = 120,           /* nothing of the output was taken for so long */
