@@ -22,8 +22,14 @@ check_PROGRAMS += tests/fuzz/fuzz_tso_gro
 
 # The control connection.
 check_PROGRAMS += \
+	tests/fuzz/fuzz_ctlbody \
+	tests/fuzz/fuzz_ctlnoise \
+	tests/fuzz/fuzz_h2 \
 	tests/fuzz/fuzz_http1 \
-	tests/fuzz/fuzz_json
+	tests/fuzz/fuzz_json \
+	tests/fuzz/fuzz_map_response \
+	tests/fuzz/fuzz_texts \
+	tests/fuzz/fuzz_zstdframe
 
 # Machines under random sequences of events.
 check_PROGRAMS += \
