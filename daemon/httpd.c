@@ -162,6 +162,8 @@ static bool setup_begins(struct httpd *h, const struct ep *remote)
 	if (h->n_setup >= HTTPD_SETUP_MAX || (s && s->n >= HTTPD_SETUP_PER_SOURCE))
 		return false;
 	if (!s) {
+		if (h->n_sources >= HTTPD_SETUP_MAX)
+			return false;
 		s = &h->sources[h->n_sources++];
 		memcpy(s->who, who, sizeof(s->who));
 		s->n = 0;

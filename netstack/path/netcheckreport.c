@@ -120,6 +120,7 @@ static void remember(struct netcheck *n, struct mono now)
 void netcheckreport_finish(struct netcheck *n, struct mono now)
 {
 	struct netcheck_report *r = &n->now_report;
+	struct netcheck_latency *list;
 	char text[EP_TEXT_MAX];
 
 	r->wall_ns = env_wall_ns(n->env);
@@ -134,8 +135,11 @@ void netcheckreport_finish(struct netcheck *n, struct mono now)
 			r->latency[r->n_latency++] = n->regions[i].lat;
 	}
 	r->preferred = choose_home(n, r, now);
+	list = r->latency;
+	r->latency = NULL;
 	free(n->report.latency);
 	n->report = *r;
+	n->report.latency = list;
 	memset(r, 0, sizeof(*r));
 	n->has_report = true;
 	remember(n, now);

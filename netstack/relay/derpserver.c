@@ -74,7 +74,7 @@ struct derpserver_conn {
 	uint64_t sent_at;                  /* activity number of its last frame; 0 = none yet */
 	struct bucket gone, rate;
 	struct bytes in;
-	struct bytes ctl;                  /* hello, server info, pongs, peer gone, keep-alives */
+	struct bytes ctl;                  /* hello, server info, pongs, peer gone, keep alive */
 	struct bytes out;                  /* frames on their way; may begin in the middle of one */
 	struct frameq disco, data;
 	unsigned disco_run;

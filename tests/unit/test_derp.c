@@ -750,6 +750,49 @@ static void frameq_is_bounded_in_packets_and_bytes(void **state)
 	frameq_wipe(&q);
 }
 
+static void derpserver_paces_a_client_over_its_rate(void **state)
+{
+	static uint8_t buf[65536];
+	static struct lab lab;
+	static struct peer p[1];
+	struct derpserver_out out;
+	uint64_t sent = 0;
+	unsigned resumes = 0;
+
+	(void)state;
+	lab_init(&lab, 16, true);
+	derpserver_wipe(&lab.srv);
+	assert_int_equal(derpserver_init(&lab.srv, &(struct derpserver_cfg){ .admit_all = true,
+									     .rate_bytes_per_s = 100000 },
+					 &lab.srv_priv, &lab.env.env), 0);
+	peer_init(&p[0], &lab, "a");
+	derpclient_set_home(&p[0].c, lab.now, 900);
+	pump(&lab, p, 1);
+	assert_true(derpserver_may_read(&lab.srv, p[0].conn));
+	/* Unknown frames of 1000 bytes for 20 s, whenever the server reads. */
+	for (int ms = 0; ms < 20000; ms += 10) {
+		lab.now = mono_add_ms(lab.now, 10);
+		derpserver_tick(&lab.srv, lab.now);
+		while (derpserver_poll(&lab.srv, lab.now, &out)) {
+			assert_int_not_equal(out.kind, DERPSERVER_CLOSE);
+			resumes += out.kind == DERPSERVER_RESUME;
+		}
+		for (int i = 0; i < 100 && derpserver_may_read(&lab.srv, p[0].conn); i++) {
+			struct wr w = WR(buf, sizeof(buf));
+
+			wr_u8(&w, 0x7f);
+			wr_be32(&w, 995);
+			wr_zero(&w, 995);
+			derpserver_input(&lab.srv, lab.now, p[0].conn, buf, 1000);
+			sent += 1000;
+		}
+	}
+	assert_true(resumes > 0);
+	/* 20 s at 100 kB/s, and the burst of one largest frame and a read at the beginning. */
+	assert_in_range(sent, 1950000, 2000000 + 140000);
+	lab_wipe(&lab, p, 1);
+}
+
 static void derpserver_judges_frames_as_upstream(void **state)
 {
 	static const struct {
@@ -848,6 +891,7 @@ int main(void)
 		cmocka_unit_test(derpclient_leaves_a_silent_server_within_6_s),
 		cmocka_unit_test(derpclient_reconnects_at_once_when_its_address_is_gone),
 		cmocka_unit_test(frameq_is_bounded_in_packets_and_bytes),
+		cmocka_unit_test(derpserver_paces_a_client_over_its_rate),
 		cmocka_unit_test(derpserver_judges_frames_as_upstream),
 		cmocka_unit_test(derpserver_answers_http_as_upstream),
 	};
