@@ -108,6 +108,8 @@ void out_table_flush(struct out_table *t, FILE *to)
 	size_t size = bytes_size(&t->text), lines = 1;
 	struct row *rows;
 
+	if (!size)
+		return;
 	for (size_t i = 0; i < size; i++)
 		lines += text[i] == '\n';
 	rows = calloc(lines, sizeof(*rows));

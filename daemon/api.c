@@ -1,24 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /* Connections of the local API: accept, limits, HTTP, rights, responses, the bus. */
-#include "config.h"
-
 #include "daemon/api.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <grp.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "daemon/loop.h"
+#include "daemon/unixlisten.h"
 #include "wire/http1.h"
 
 enum {
@@ -63,20 +59,12 @@ struct conn {
 	bool is_dead;
 };
 
-struct listener {
-	struct api *api;
-	struct loop_fd watch;
-	struct loop_timer pause;   /* out of descriptors: accept again later */
-	int fd;
-	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
-};
-
 struct api {
 	struct api_cfg cfg;
 	struct conn *conns[API_CONNS_MAX];
 	uint32_t gen;              /* last one given out */
 	size_t n_conns;
-	struct listener listeners[LISTENERS_MAX];
+	struct unixlisten listeners[LISTENERS_MAX];
 	size_t n_listeners;
 	const struct api_table *tables[TABLES_MAX];
 	size_t n_tables;
@@ -225,37 +213,25 @@ refuse:
 	return err;
 }
 
-static void listener_resume(void *ctx, struct mono now)
+static void accepted(void *ctx, int fd, uid_t uid, pid_t pid)
 {
-	struct listener *l = ctx;
+	struct api *api = ctx;
+	int err = api_accept_fd(api, fd, uid, pid);
 
-	if (loop_fd_mod(l->api->cfg.loop, &l->watch, EPOLLIN))
-		loop_timer_set(l->api->cfg.loop, &l->pause, mono_add_s(now, 1));
+	if (err)
+		log_debug(api->cfg.log, "api: uid %d: connection refused: %s", (int)uid, strerror(-err));
 }
 
-static void listener_ready(void *ctx, uint32_t events, struct mono now)
+int api_listen(struct api *api, const char *path)
 {
-	struct listener *l = ctx;
+	int err;
 
-	(void)events;
-	for (;;) {
-		struct ucred cred = { .pid = 0, .uid = (uid_t)-1, .gid = (gid_t)-1 };
-		socklen_t len = sizeof(cred);
-		int err, fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-
-		if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM) &&
-		    loop_fd_mod(l->api->cfg.loop, &l->watch, 0) == 0)
-			loop_timer_set(l->api->cfg.loop, &l->pause, mono_add_s(now, 1));
-		if (fd < 0)
-			return;
-		/* Without credentials the caller is a stranger: it may read. */
-		if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len))
-			cred.uid = (uid_t)-1;
-		err = api_accept_fd(l->api, fd, cred.uid, cred.pid);
-		if (err)
-			log_debug(l->api->cfg.log, "api: uid %d: connection refused: %s",
-				  (int)cred.uid, strerror(-err));
-	}
+	if (api->n_listeners == LISTENERS_MAX)
+		return -ENOBUFS;
+	err = unixlisten_open(&api->listeners[api->n_listeners], api->cfg.loop, path, accepted, api);
+	if (!err)
+		api->n_listeners++;
+	return err;
 }
 
 /* --- rights --- */
@@ -724,95 +700,6 @@ void api_notify(struct api *api, const struct notify *n)
 	}
 }
 
-/* --- listeners --- */
-
-static int check_existing(const char *path, const struct sockaddr_un *sa)
-{
-	struct stat st;
-	int fd, err;
-
-	if (lstat(path, &st))
-		return errno == ENOENT ? 0 : -errno;
-	if (!S_ISSOCK(st.st_mode))
-		return -EINVAL;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return -errno;
-	err = connect(fd, (const struct sockaddr *)sa, sizeof(*sa)) ? -errno : -EADDRINUSE;
-	(void)close(fd);
-	return err == -EADDRINUSE ? err : 0; /* nobody answers: it may be replaced */
-}
-
-static int make_parent(const char *path)
-{
-	char dir[sizeof(((struct sockaddr_un *)0)->sun_path)];
-	char *slash;
-
-	(void)snprintf(dir, sizeof(dir), "%s", path);
-	slash = strrchr(dir, '/');
-	if (!slash || slash == dir)
-		return 0;
-	*slash = 0;
-	return mkdir(dir, 0755) && errno != EEXIST ? -errno : 0;
-}
-
-/* Binds a name beside the final one and renames, so that there is no moment without a socket. */
-static int bind_socket(const char *path)
-{
-	struct sockaddr_un sa = { .sun_family = AF_UNIX };
-	int err, n, fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-	if (fd < 0)
-		return -errno;
-	n = snprintf(sa.sun_path, sizeof(sa.sun_path), "%s.new", path);
-	err = n < 0 || (size_t)n >= sizeof(sa.sun_path) ? -EINVAL : 0;
-	if (!err) {
-		(void)unlink(sa.sun_path);
-		if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)) || chmod(sa.sun_path, 0666) ||
-		    listen(fd, API_CONNS_MAX) || rename(sa.sun_path, path)) {
-			err = -errno;
-			(void)unlink(sa.sun_path);
-		}
-	}
-	if (err) {
-		(void)close(fd);
-		return err;
-	}
-	return fd;
-}
-
-int api_listen(struct api *api, const char *path)
-{
-	struct sockaddr_un sa = { .sun_family = AF_UNIX };
-	struct listener *l = &api->listeners[api->n_listeners];
-	int err;
-
-	if (api->n_listeners == LISTENERS_MAX)
-		return -ENOBUFS;
-	if (strlen(path) >= sizeof(sa.sun_path))
-		return -EINVAL;
-	(void)snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", path);
-	err = check_existing(path, &sa);
-	if (!err)
-		err = make_parent(path);
-	if (err)
-		return err;
-	l->fd = bind_socket(path);
-	if (l->fd < 0)
-		return l->fd;
-	l->api = api;
-	l->pause.fn = listener_resume;
-	l->pause.ctx = l;
-	(void)snprintf(l->path, sizeof(l->path), "%s", path);
-	err = loop_fd_add(api->cfg.loop, &l->watch, l->fd, EPOLLIN, listener_ready, l);
-	if (err) {
-		(void)close(l->fd);
-		return err;
-	}
-	api->n_listeners++;
-	return 0;
-}
-
 /* --- life --- */
 
 struct api *api_new(const struct api_cfg *cfg)
@@ -835,12 +722,8 @@ void api_free(struct api *api)
 	for (size_t i = 0; i < API_CONNS_MAX; i++)
 		if (api->conns[i])
 			conn_free(api->conns[i]);
-	for (size_t i = 0; i < api->n_listeners; i++) {
-		loop_fd_del(api->cfg.loop, &api->listeners[i].watch);
-		loop_timer_stop(api->cfg.loop, &api->listeners[i].pause);
-		(void)close(api->listeners[i].fd);
-		(void)unlink(api->listeners[i].path);
-	}
+	for (size_t i = 0; i < api->n_listeners; i++)
+		unixlisten_close(&api->listeners[i]);
 	free(api);
 }
 

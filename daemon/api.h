@@ -84,8 +84,8 @@ struct api_backend {
 	 * that differ. Carries it out, persists, then api_reply_prefs(); if a part cannot be applied
 	 * (relay port busy), everything stays as it was and the reply has the reason. */
 	void (*set_prefs)(void *ctx, struct api_token token, const struct prefs *next, uint64_t changed);
-	/* Bits of fields that the configuration file locks; 'err' (may be null) gets the sentence. */
-	uint64_t (*locked_prefs)(void *ctx, char err[static API_ERR_MAX]);
+	/* Those of 'fields' that the configuration file locks; if there are any, 'err' gets the sentence. */
+	uint64_t (*locked_prefs)(void *ctx, uint64_t fields, char err[static API_ERR_MAX]);
 	/* api_reply_done() once accepted; progress is told on the bus. */
 	void (*start)(void *ctx, struct api_token token, const struct api_start *start);
 	void (*login_interactive)(void *ctx, struct api_token token);

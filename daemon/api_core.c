@@ -81,9 +81,9 @@ static int check_edit(struct api *api, const struct prefs *p, uint64_t mask,
 		(void)snprintf(err, API_ERR_MAX, "not in this build: %s", unbuilt);
 		return -EINVAL;
 	}
-	if (changed & b->locked_prefs(b->ctx, err))
-		return -EPERM;
 	err[0] = 0;
+	if (b->locked_prefs(b->ctx, changed, err))
+		return -EPERM;
 	return mask & PREF_BIT(PREF_OPERATOR_USER) ? check_operator(p, err) : 0;
 }
 

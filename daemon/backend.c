@@ -21,6 +21,11 @@ static int backend_status(void *ctx, bool peers, struct status *s)
 		return err;
 	free(s->meshd.tun_name);
 	s->meshd.tun_name = strdup(dp_ifname(m->dp));
+	/* What `up` would use when no server is named. */
+	if ((!s->meshd.server || !*s->meshd.server) && m->coord && coordrole_is_on(m->coord)) {
+		free(s->meshd.server);
+		s->meshd.server = strdup(coordrole_url(m->coord));
+	}
 	if (m->host_error[0] || store_health(m->store)) {
 		const char *text = m->host_error[0] ? m->host_error : store_health(m->store);
 		char **list = realloc(s->health, (s->n_health + 1) * sizeof(char *));
@@ -54,14 +59,14 @@ static const struct prefs *backend_prefs(void *ctx)
 	return &m->prefs_view;
 }
 
-static uint64_t backend_locked(void *ctx, char err[static API_ERR_MAX])
+static uint64_t backend_locked(void *ctx, uint64_t fields, char err[static API_ERR_MAX])
 {
 	struct meshd *m = ctx;
-	uint64_t locked = m->conf->locked_all ? UINT64_MAX : m->conf->locked;
 
-	if (err && locked)
-		conf_locked_text(m->conf, locked, err);
-	return locked;
+	fields &= m->conf->locked_all ? UINT64_MAX : m->conf->locked;
+	if (fields)
+		conf_locked_text(m->conf, fields, err);
+	return fields;
 }
 
 static const struct derp_map *backend_derp_map(void *ctx)

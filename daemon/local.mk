@@ -21,7 +21,8 @@ libdaemon_a_SOURCES += \
 	daemon/conf.c daemon/conf.h daemon/conf_file.c daemon/confpriv.h \
 	daemon/metrics.c daemon/metrics.h \
 	daemon/metricsd.c daemon/metricsd.h \
-	daemon/store.c daemon/store.h
+	daemon/store.c daemon/store.h \
+	daemon/unixlisten.c daemon/unixlisten.h
 check_PROGRAMS += tests/unit/test_conf tests/unit/test_metrics tests/unit/test_store
 tests_unit_test_conf_LDADD = libdaemon.a $(LDADD)
 tests_unit_test_metrics_LDADD = libdaemon.a $(LDADD) -lm

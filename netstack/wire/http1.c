@@ -255,7 +255,7 @@ int http1_input(struct http1 *h, const uint8_t *buf, size_t size, size_t *used, 
 		return h->err ? h->err : -EPROTO;
 	if (size < h->held)
 		return -EPROTO; /* not the bytes that were left */
-	reason = http1_lib_run(parser(h), &settings, buf + h->held, size - h->held, &n);
+	reason = http1_lib_run(parser(h), &settings, size ? buf + h->held : buf, size - h->held, &n);
 	if (!h->err && reason)
 		(void)fail(h, -EBADMSG, reason);
 	if (h->err)

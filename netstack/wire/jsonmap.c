@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The interpreter of struct descriptions. One switch a direction; every kind appears in each of them, and
- * the compiler says when one is missing. */
+/* The interpreter of struct descriptions: texts. One switch a direction; every kind appears in each of them,
+ * and the compiler says when one is missing. Memory is in jsonmap_mem.c. */
 #include "wire/jsonmap.h"
 
 #include <assert.h>
@@ -11,114 +11,11 @@
 
 #include "base/ep.h"
 #include "base/key.h"
+#include "wire/jsonmappriv.h"
 #include "wire/mapdata.h"
 #include "wire/rfc3339.h"
 
 enum { LIST_MAX = 1 << 20 }; /* elements of one list: far above any answer of ours */
-
-static void *member(const void *obj, size_t off)
-{
-	return (char *)(uintptr_t)obj + off;
-}
-
-static size_t *count_of(const struct jsonmap_field *f, const void *obj)
-{
-	return (size_t *)member(obj, f->off_n);
-}
-
-/* Pointers of any object type are moved as bytes: they are not void pointers to the compiler. */
-static void *get_ptr(const void *at)
-{
-	void *p;
-
-	memcpy(&p, at, sizeof(p));
-	return p;
-}
-
-static void set_ptr(void *at, const void *p)
-{
-	memcpy(at, &p, sizeof(p));
-}
-
-static void *list_of(const struct jsonmap_field *f, const void *obj)
-{
-	return get_ptr(member(obj, f->off));
-}
-
-/* Bytes of the member itself; of one element for lists. */
-static size_t kind_size(const struct jsonmap_field *f)
-{
-	switch ((enum jsonmap_kind)f->kind) {
-	case JM_BOOL:
-		return sizeof(bool);
-	case JM_I64:
-	case JM_U64:
-	case JM_TIME:
-		return sizeof(int64_t);
-	case JM_I32:
-	case JM_U32:
-		return sizeof(int32_t);
-	case JM_U16:
-	case JM_OPT_U16:
-		return sizeof(uint16_t);
-	case JM_F64:
-		return sizeof(double);
-	case JM_TRI:
-		return sizeof(enum tri);
-	case JM_IP:
-	case JM_IPS:
-		return sizeof(struct ip);
-	case JM_EP:
-	case JM_EPS:
-		return sizeof(struct ep);
-	case JM_PREFIXES:
-		return sizeof(struct prefix);
-	case JM_NODE_KEY:
-		return sizeof(struct node_key);
-	case JM_STR:
-	case JM_RAW:
-	case JM_STRS:
-		return sizeof(char *);
-	case JM_OBJ:
-	case JM_OPT:
-	case JM_LIST:
-	case JM_MAP:
-		return f->sub->size;
-	}
-	return 0;
-}
-
-static bool is_list(const struct jsonmap_field *f)
-{
-	switch ((enum jsonmap_kind)f->kind) {
-	case JM_STRS:
-	case JM_IPS:
-	case JM_PREFIXES:
-	case JM_EPS:
-	case JM_LIST:
-	case JM_MAP:
-		return true;
-	case JM_STR:
-	case JM_BOOL:
-	case JM_I64:
-	case JM_U64:
-	case JM_I32:
-	case JM_U32:
-	case JM_U16:
-	case JM_F64:
-	case JM_TRI:
-	case JM_TIME:
-	case JM_IP:
-	case JM_EP:
-	case JM_NODE_KEY:
-	case JM_RAW:
-	case JM_OBJ:
-	case JM_OPT:
-	case JM_OPT_U16:
-		return false;
-	}
-	return false;
-}
 
 /* --- writing --- */
 
@@ -134,18 +31,18 @@ static bool all_zero(const void *p, size_t size)
 
 static bool is_empty(const struct jsonmap_field *f, const void *obj)
 {
-	if (is_list(f))
-		return *count_of(f, obj) == 0;
+	if (jsonmap_is_list(f))
+		return *jsonmap_count_of(f, obj) == 0;
 	if (f->kind == JM_OPT_U16)
-		return !*(const bool *)member(obj, f->off_n);
+		return !*(const bool *)jsonmap_member(obj, f->off_n);
 	if (f->kind == JM_STR) {
-		const char *s = get_ptr(member(obj, f->off));
+		const char *s = jsonmap_get_ptr(jsonmap_member(obj, f->off));
 
 		return !s || !*s;
 	}
 	if (f->kind == JM_OPT)
-		return !list_of(f, obj);
-	return all_zero(member(obj, f->off), kind_size(f));
+		return !jsonmap_list_of(f, obj);
+	return all_zero(jsonmap_member(obj, f->off), jsonmap_kind_size(f));
 }
 
 static void write_time(struct json_w *w, const char *key, int64_t unix_ns)
@@ -222,7 +119,7 @@ static void write_one(struct json_w *w, const char *key, const struct jsonmap_fi
 	switch ((enum jsonmap_kind)f->kind) {
 	case JM_STR:
 	case JM_STRS:
-		s = get_ptr(p);
+		s = jsonmap_get_ptr(p);
 		json_w_str(w, key, s ? s : "");
 		break;
 	case JM_BOOL:
@@ -268,7 +165,7 @@ static void write_one(struct json_w *w, const char *key, const struct jsonmap_fi
 		json_w_key(w, key, KEY_NODE, ((const struct node_key *)p)->b);
 		break;
 	case JM_RAW:
-		write_raw(w, key, get_ptr(p));
+		write_raw(w, key, jsonmap_get_ptr(p));
 		break;
 	case JM_OBJ:
 	case JM_LIST:
@@ -276,8 +173,8 @@ static void write_one(struct json_w *w, const char *key, const struct jsonmap_fi
 		jsonmap_write(w, key, f->sub, p);
 		break;
 	case JM_OPT:
-		if (get_ptr(p))
-			jsonmap_write(w, key, f->sub, get_ptr(p));
+		if (jsonmap_get_ptr(p))
+			jsonmap_write(w, key, f->sub, jsonmap_get_ptr(p));
 		else
 			json_w_null(w, key);
 		break;
@@ -297,7 +194,7 @@ static int entry_cmp(const void *a, const void *b)
 
 static void map_key_text(char text[static KEY_TEXT_MAX], const struct jsonmap_field *f, const void *obj)
 {
-	const void *p = member(obj, f->off);
+	const void *p = jsonmap_member(obj, f->off);
 	const char *s;
 
 	switch ((enum jsonmap_kind)f->kind) {
@@ -308,7 +205,7 @@ static void map_key_text(char text[static KEY_TEXT_MAX], const struct jsonmap_fi
 		key_write(text, KEY_NODE, ((const struct node_key *)p)->b);
 		break;
 	case JM_STR:
-		s = get_ptr(p);
+		s = jsonmap_get_ptr(p);
 		(void)snprintf(text, KEY_TEXT_MAX, "%s", s ? s : "");
 		break;
 	case JM_BOOL:
@@ -356,7 +253,7 @@ static void write_map(struct json_w *w, const struct jsonmap_field *f, const voi
 	json_w_obj(w, f->key);
 	for (size_t i = 0; i < n; i++) {
 		if (value)
-			write_one(w, entries[i].key, value, member(entries[i].p, value->off));
+			write_one(w, entries[i].key, value, jsonmap_member(entries[i].p, value->off));
 		else
 			jsonmap_write(w, entries[i].key, f->sub, entries[i].p);
 	}
@@ -366,8 +263,8 @@ static void write_map(struct json_w *w, const struct jsonmap_field *f, const voi
 
 static void write_list(struct json_w *w, const struct jsonmap_field *f, const void *obj)
 {
-	const char *list = list_of(f, obj);
-	size_t n = *count_of(f, obj), size = kind_size(f);
+	const char *list = jsonmap_list_of(f, obj);
+	size_t n = *jsonmap_count_of(f, obj), size = jsonmap_kind_size(f);
 
 	if (n == 0 && !(f->flags & JM_EMPTY)) {
 		json_w_null(w, f->key);
@@ -389,12 +286,12 @@ void jsonmap_write_field(struct json_w *w, const struct jsonmap_field *f, const 
 		return;
 	if (is_empty(f, obj) && f->flags & JM_OMIT)
 		return;
-	if (is_list(f))
+	if (jsonmap_is_list(f))
 		write_list(w, f, obj);
 	else if (f->kind == JM_OPT_U16 && is_empty(f, obj))
 		json_w_null(w, f->key);
 	else
-		write_one(w, f->key, f, member(obj, f->off));
+		write_one(w, f->key, f, jsonmap_member(obj, f->off));
 }
 
 void jsonmap_write_members(struct json_w *w, const struct jsonmap *m, const void *obj)
@@ -421,7 +318,7 @@ static int read_str(void *to, const cJSON *v)
 	s = strdup(v->valuestring);
 	if (!s)
 		return -ENOMEM;
-	set_ptr(to, s);
+	jsonmap_set_ptr(to, s);
 	return 0;
 }
 
@@ -510,7 +407,7 @@ static int read_addr(const struct jsonmap_field *f, void *p, const cJSON *v)
 	if (f->kind == JM_PREFIXES)
 		return prefix_parse(p, s, len, true);
 	if (len == 0) {
-		memset(p, 0, kind_size(f));
+		memset(p, 0, jsonmap_kind_size(f));
 		return 0;
 	}
 	if (f->kind == JM_IP || f->kind == JM_IPS)
@@ -530,7 +427,7 @@ static int read_raw(void *to, const cJSON *v)
 	s = json_w_take(&w, &size);
 	if (!s)
 		return -ENOMEM;
-	set_ptr(to, s);
+	jsonmap_set_ptr(to, s);
 	return 0;
 }
 
@@ -576,8 +473,8 @@ static int read_one(const struct jsonmap_field *f, void *p, const cJSON *v)
 	case JM_MAP:
 		return jsonmap_read(f->sub, p, v, NULL);
 	case JM_OPT:
-		set_ptr(p, calloc(1, f->sub->size));
-		return get_ptr(p) ? jsonmap_read(f->sub, get_ptr(p), v, NULL) : -ENOMEM;
+		jsonmap_set_ptr(p, calloc(1, f->sub->size));
+		return jsonmap_get_ptr(p) ? jsonmap_read(f->sub, jsonmap_get_ptr(p), v, NULL) : -ENOMEM;
 	}
 	return -EBADMSG;
 }
@@ -595,7 +492,7 @@ static int read_map_key(const struct jsonmap_field *f, void *elem, const char *n
 	n = strtoll(name, &end, 10);
 	if (errno || end == name || *end)
 		return -EBADMSG;
-	*(int64_t *)member(elem, f->off) = n;
+	*(int64_t *)jsonmap_member(elem, f->off) = n;
 	return 0;
 }
 
@@ -617,8 +514,8 @@ static int read_map_elem(const struct jsonmap *sub, void *elem, const cJSON *v)
 static int read_list(const struct jsonmap_field *f, void *obj, const cJSON *v)
 {
 	bool is_map = f->kind == JM_MAP;
-	size_t size = kind_size(f), len = json_len(v);
-	size_t *n = count_of(f, obj);
+	size_t size = jsonmap_kind_size(f), len = json_len(v);
+	size_t *n = jsonmap_count_of(f, obj);
 	const cJSON *it;
 	int err = 0;
 	char *list;
@@ -632,7 +529,7 @@ static int read_list(const struct jsonmap_field *f, void *obj, const cJSON *v)
 	list = calloc(len, size);
 	if (!list)
 		return -ENOMEM;
-	set_ptr(member(obj, f->off), list);
+	jsonmap_set_ptr(jsonmap_member(obj, f->off), list);
 	cJSON_ArrayForEach(it, v) {
 		if (is_map)
 			err = read_map_elem(f->sub, list + *n * size, it);
@@ -655,12 +552,12 @@ int jsonmap_read_field(const struct jsonmap_field *f, void *obj, const cJSON *va
 	jsonmap_wipe_field(f, obj);
 	if (cJSON_IsNull(value))
 		return 0;
-	if (is_list(f))
+	if (jsonmap_is_list(f))
 		err = read_list(f, obj, value);
 	else
-		err = read_one(f, member(obj, f->off), value);
+		err = read_one(f, jsonmap_member(obj, f->off), value);
 	if (!err && f->kind == JM_OPT_U16)
-		*(bool *)member(obj, f->off_n) = true;
+		*(bool *)jsonmap_member(obj, f->off_n) = true;
 	if (err)
 		jsonmap_wipe_field(f, obj);
 	return err;
@@ -706,182 +603,6 @@ int jsonmap_parse(const struct jsonmap *m, void *obj, const char *text, size_t l
 	err = jsonmap_read(m, obj, json, bad_key);
 	cJSON_Delete(json);
 	return err;
-}
-
-/* --- memory --- */
-
-void jsonmap_wipe_field(const struct jsonmap_field *f, void *obj)
-{
-	void *p = member(obj, f->off);
-
-	if (is_list(f)) {
-		size_t n = *count_of(f, obj), size = kind_size(f);
-		char *list = list_of(f, obj);
-
-		for (size_t i = 0; i < n && f->kind == JM_STRS; i++)
-			free(get_ptr(list + i * size));
-		for (size_t i = 0; i < n && f->sub; i++)
-			jsonmap_wipe(f->sub, list + i * size);
-		free(list);
-		set_ptr(p, NULL);
-		*count_of(f, obj) = 0;
-		return;
-	}
-	if (f->kind == JM_STR || f->kind == JM_RAW) {
-		free(get_ptr(p));
-		set_ptr(p, NULL);
-	} else if (f->kind == JM_OBJ) {
-		jsonmap_wipe(f->sub, p);
-	} else if (f->kind == JM_OPT) {
-		if (get_ptr(p))
-			jsonmap_wipe(f->sub, get_ptr(p));
-		free(get_ptr(p));
-		set_ptr(p, NULL);
-	} else {
-		memset(p, 0, kind_size(f));
-		if (f->kind == JM_OPT_U16)
-			*(bool *)member(obj, f->off_n) = false;
-	}
-}
-
-void jsonmap_wipe(const struct jsonmap *m, void *obj)
-{
-	for (size_t i = 0; i < m->n_fields; i++)
-		jsonmap_wipe_field(&m->fields[i], obj);
-	memset(obj, 0, m->size);
-}
-
-static int copy_str(void *to, const char *from)
-{
-	char *s = from ? strdup(from) : NULL;
-
-	set_ptr(to, s);
-	return from && !s ? -ENOMEM : 0;
-}
-
-static int copy_list(const struct jsonmap_field *f, void *to, const void *from)
-{
-	size_t n = *count_of(f, from), size = kind_size(f), *done = count_of(f, to);
-	const char *src = list_of(f, from);
-	char *dst;
-	int err;
-
-	if (n == 0)
-		return 0;
-	dst = calloc(n, size);
-	if (!dst)
-		return -ENOMEM;
-	set_ptr(member(to, f->off), dst);
-	for (; *done < n; (*done)++) {
-		size_t at = *done * size;
-
-		if (f->sub)
-			err = jsonmap_copy(f->sub, dst + at, src + at);
-		else if (f->kind == JM_STRS)
-			err = copy_str(dst + at, get_ptr(src + at));
-		else
-			err = (memcpy(dst + at, src + at, size), 0);
-		if (err)
-			return err;
-	}
-	return 0;
-}
-
-int jsonmap_copy_field(const struct jsonmap_field *f, void *to, const void *from)
-{
-	void *p = member(to, f->off);
-	const void *q = member(from, f->off);
-	int err = 0;
-
-	jsonmap_wipe_field(f, to);
-	if (is_list(f)) {
-		err = copy_list(f, to, from);
-	} else if (f->kind == JM_STR || f->kind == JM_RAW) {
-		err = copy_str(p, get_ptr(q));
-	} else if (f->kind == JM_OBJ) {
-		err = jsonmap_copy(f->sub, p, q);
-	} else if (f->kind == JM_OPT) {
-		if (!get_ptr(q))
-			return 0;
-		set_ptr(p, calloc(1, f->sub->size));
-		err = get_ptr(p) ? jsonmap_copy(f->sub, get_ptr(p), get_ptr(q)) : -ENOMEM;
-	} else {
-		memcpy(p, q, kind_size(f));
-		if (f->kind == JM_OPT_U16)
-			*(bool *)member(to, f->off_n) = *(const bool *)member(from, f->off_n);
-	}
-	if (err)
-		jsonmap_wipe_field(f, to);
-	return err;
-}
-
-int jsonmap_copy(const struct jsonmap *m, void *to, const void *from)
-{
-	for (size_t i = 0; i < m->n_fields; i++) {
-		int err = jsonmap_copy_field(&m->fields[i], to, from);
-
-		if (err) {
-			jsonmap_wipe(m, to);
-			return err;
-		}
-	}
-	return 0;
-}
-
-static bool eq_str(const char *a, const char *b)
-{
-	return strcmp(a ? a : "", b ? b : "") == 0;
-}
-
-static bool eq_all(const struct jsonmap *m, const void *a, const void *b)
-{
-	for (size_t i = 0; i < m->n_fields; i++)
-		if (!jsonmap_eq_field(&m->fields[i], a, b))
-			return false;
-	return true;
-}
-
-static bool eq_list(const struct jsonmap_field *f, const void *a, const void *b)
-{
-	size_t n = *count_of(f, a), size = kind_size(f);
-	const char *x = list_of(f, a), *y = list_of(f, b);
-
-	if (n != *count_of(f, b))
-		return false;
-	for (size_t i = 0; i < n; i++) {
-		bool same;
-
-		if (f->sub)
-			same = eq_all(f->sub, x + i * size, y + i * size);
-		else if (f->kind == JM_STRS)
-			same = eq_str(get_ptr(x + i * size), get_ptr(y + i * size));
-		else
-			same = memcmp(x + i * size, y + i * size, size) == 0;
-		if (!same)
-			return false;
-	}
-	return true;
-}
-
-bool jsonmap_eq_field(const struct jsonmap_field *f, const void *a, const void *b)
-{
-	const void *p = member(a, f->off), *q = member(b, f->off);
-
-	if (is_list(f))
-		return eq_list(f, a, b);
-	if (f->kind == JM_STR || f->kind == JM_RAW)
-		return eq_str(get_ptr(p), get_ptr(q));
-	if (f->kind == JM_OBJ)
-		return eq_all(f->sub, p, q);
-	if (f->kind == JM_OPT) {
-		const void *x = get_ptr(p), *y = get_ptr(q);
-
-		return x && y ? eq_all(f->sub, x, y) : x == y;
-	}
-	if (f->kind == JM_OPT_U16 &&
-	    *(const bool *)member(a, f->off_n) != *(const bool *)member(b, f->off_n))
-		return false;
-	return memcmp(p, q, kind_size(f)) == 0;
 }
 
 /* --- whole texts --- */

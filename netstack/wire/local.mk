@@ -24,6 +24,7 @@ check_PROGRAMS += \
 libnetstack_a_SOURCES += \
 	netstack/wire/apijson.h \
 	netstack/wire/jsonmap.c netstack/wire/jsonmap.h \
+	netstack/wire/jsonmap_mem.c netstack/wire/jsonmappriv.h \
 	netstack/wire/netreport.c netstack/wire/netreport.h \
 	netstack/wire/notify.c netstack/wire/notify.h \
 	netstack/wire/pathinfo.c netstack/wire/pathinfo.h \

@@ -47,11 +47,13 @@ static void fake_set_prefs(void *ctx, struct api_token token, const struct prefs
 		api_reply_prefs(f->api, token, NULL);
 }
 
-static uint64_t fake_locked(void *ctx, char err[static API_ERR_MAX])
+static uint64_t fake_locked(void *ctx, uint64_t fields, char err[static API_ERR_MAX])
 {
 	(void)ctx;
-	(void)snprintf(err, API_ERR_MAX, "locked");
-	return PREF_BIT(PREF_PROFILE_NAME);
+	fields &= PREF_BIT(PREF_PROFILE_NAME);
+	if (fields)
+		(void)snprintf(err, API_ERR_MAX, "locked");
+	return fields;
 }
 
 static void fake_start(void *ctx, struct api_token token, const struct api_start *start)

@@ -2,6 +2,7 @@
 /* The local API over socket pairs: rights, limits, requests in flight, edits in turn, the bus. */
 #include "tests/unit/testing.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -432,6 +433,38 @@ static void connections_are_limited_by_uid_and_in_all(void **state)
 	apifake_wipe(&f);
 }
 
+/* A live socket is not taken over, a dead one is replaced, another file is left alone. */
+static void listening_takes_over_dead_sockets_only(void **state)
+{
+	char dir[] = "/tmp/meshd-api-XXXXXX", path[64];
+	struct apifake f, g;
+	FILE *file;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	(void)snprintf(path, sizeof(path), "%s/sub/s", dir);
+	apifake_init(&f);
+	apifake_init(&g);
+	assert_int_equal(api_listen(f.api, path), 0);
+	assert_int_equal(api_listen(g.api, path), -EADDRINUSE);
+	apifake_wipe(&f);
+	assert_int_equal(access(path, F_OK), -1); /* removed at the end */
+	assert_int_equal(api_listen(g.api, path), 0);
+	apifake_wipe(&g);
+
+	file = fopen(path, "w");
+	assert_non_null(file);
+	(void)fclose(file);
+	apifake_init(&f);
+	assert_int_equal(api_listen(f.api, path), -EINVAL);
+	assert_int_equal(access(path, F_OK), 0);
+	apifake_wipe(&f);
+	assert_int_equal(unlink(path), 0);
+	*strrchr(path, '/') = 0;
+	assert_int_equal(rmdir(path), 0);
+	assert_int_equal(rmdir(dir), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -447,6 +480,7 @@ int main(void)
 		cmocka_unit_test(bus_tells_state_and_changes),
 		cmocka_unit_test(slow_readers_of_the_bus_are_cut_off),
 		cmocka_unit_test(connections_are_limited_by_uid_and_in_all),
+		cmocka_unit_test(listening_takes_over_dead_sockets_only),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
