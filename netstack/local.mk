@@ -6,3 +6,15 @@ libnetstack_a_SOURCES += \
 	netstack/coordsettings.c
 
 check_PROGRAMS += tests/unit/test_coordinator
+
+libnetstack_a_SOURCES += \
+	netstack/engine.c netstack/engine.h netstack/engine_int.h \
+	netstack/engine_derp.c \
+	netstack/engine_disco.c \
+	netstack/engine_info.c \
+	netstack/engine_map.c \
+	netstack/engine_net.c \
+	netstack/engine_peer.c \
+	netstack/engine_queue.c \
+	netstack/engine_relay.c \
+	netstack/engine_status.c

@@ -670,7 +670,14 @@ static void op_free(struct node *n)
 	free(x);
 }
 
+static void op_restart(struct node *n)
+{
+	op_free(n);
+	light_new(n);
+}
+
 static const struct node_ops OPS = {
+	.restart = op_restart,
 	.map = op_map,
 	.recv = recv_udp,
 	.send = op_send,

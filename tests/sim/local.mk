@@ -4,6 +4,9 @@ tests_sim_libsim_a_SOURCES = \
 	tests/sim/light.c tests/sim/light.h \
 	tests/sim/net.c tests/sim/net.h \
 	tests/sim/topo.c tests/sim/topo.h \
+	tests/sim/wcoord.c tests/sim/wcoord.h \
+	tests/sim/wdp.c tests/sim/wdp.h \
+	tests/sim/whole.c tests/sim/whole.h \
 	tests/sim/world.c tests/sim/world.h
 
 SIM_LDADD = tests/sim/libsim.a $(LDADD)
@@ -12,10 +15,14 @@ check_PROGRAMS += \
 	tests/sim/sim_failover \
 	tests/sim/sim_ladder \
 	tests/sim/sim_limits \
+	tests/sim/sim_mesh \
+	tests/sim/sim_meshsoak \
 	tests/sim/sim_roaming \
 	tests/sim/sim_soak
 tests_sim_sim_failover_LDADD = $(SIM_LDADD)
 tests_sim_sim_ladder_LDADD = $(SIM_LDADD)
 tests_sim_sim_limits_LDADD = $(SIM_LDADD)
+tests_sim_sim_mesh_LDADD = $(SIM_LDADD)
+tests_sim_sim_meshsoak_LDADD = $(SIM_LDADD)
 tests_sim_sim_roaming_LDADD = $(SIM_LDADD)
 tests_sim_sim_soak_LDADD = $(SIM_LDADD)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "tests/sim/wcoord.h"
 
 enum { BUSY_ACTIONS = 1000, MAGIC = 0x666c6f77 };
 
@@ -25,6 +26,7 @@ void world_free(struct world *w)
 		w->nodes[i]->ops->free(w->nodes[i]);
 		free(w->nodes[i]);
 	}
+	wcoord_free(w->coord);
 	net_free(w->net);
 	free(w);
 }
@@ -37,7 +39,7 @@ static void host_recv(void *ctx, uint16_t port, const struct ep *from, uint8_t *
 		n->ops->recv(n, port, from, buf, size);
 }
 
-struct node *world_node(struct world *w, const char *name, const char *addr, struct nat *nat)
+struct node *world_add(struct world *w, const char *name, const char *addr, struct nat *nat)
 {
 	struct node *n = calloc(1, sizeof(*n));
 
@@ -49,6 +51,13 @@ struct node *world_node(struct world *w, const char *name, const char *addr, str
 	n->host->ctx = n;
 	n->may_relay = true;
 	w->nodes[w->n_nodes++] = n;
+	return n;
+}
+
+struct node *world_node(struct world *w, const char *name, const char *addr, struct nat *nat)
+{
+	struct node *n = world_add(w, name, addr, nat);
+
 	light_new(n);
 	world_map_changed(w);
 	return n;
@@ -94,8 +103,7 @@ void world_link(struct node *n)
 
 void world_restart(struct node *n)
 {
-	n->ops->free(n);
-	light_new(n);
+	n->ops->restart(n);
 	if (n->is_relay)
 		n->ops->set_relay(n, true);
 	n->ops->map(n);
@@ -201,6 +209,15 @@ static void flow_send(struct world *w, struct flow *f)
 	f->a->ops->send(f->a, f->b, buf, sizeof(buf));
 }
 
+void world_watch(struct world *w, const uint8_t *data, size_t size)
+{
+	static const uint8_t begin[7] = { MAGIC >> 24, MAGIC >> 16 & 0xff, MAGIC >> 8 & 0xff, MAGIC & 0xff };
+
+	for (size_t i = 0; i + sizeof(begin) <= size; i++)
+		if (data[i] == begin[0] && memcmp(data + i, begin, sizeof(begin)) == 0)
+			w->leaks++;
+}
+
 void world_delivered(struct node *at, const uint8_t *payload, size_t size)
 {
 	struct world *w = at->w;
@@ -248,6 +265,8 @@ static struct mono next_time(const struct world *w)
 	for (size_t i = 0; i < w->n_nodes; i++)
 		if (!w->nodes[i]->is_off)
 			next = mono_min(next, w->nodes[i]->ops->deadline(w->nodes[i]));
+	if (w->coord)
+		next = mono_min(next, wcoord_deadline(w->coord));
 	return next;
 }
 
@@ -289,6 +308,11 @@ static void run_once(struct world *w, struct mono to)
 				w->busy++;
 		}
 		if (n->actions - before[i] > BUSY_ACTIONS)
+			w->busy++;
+	}
+	if (w->coord && mono_due(wcoord_deadline(w->coord), w->net->now)) {
+		wcoord_tick(w->coord);
+		if (mono_due(wcoord_deadline(w->coord), w->net->now))
 			w->busy++;
 	}
 	note_paths(w);

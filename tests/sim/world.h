@@ -26,8 +26,9 @@ enum {
 	WORLD_WINDOW = 4096,      /* packets remembered to notice a second delivery */
 };
 
-struct world;
 struct node;
+struct wcoord;
+struct world;
 
 struct node_ops {
 	/* Other nodes, endpoints or grants changed: take the map anew (light nodes). */
@@ -36,6 +37,8 @@ struct node_ops {
 	void (*send)(struct node *n, struct node *to, const uint8_t *payload, size_t size);
 	void (*set_relay)(struct node *n, bool is_on);
 	void (*link)(struct node *n);
+	/* The process ends and starts again. */
+	void (*restart)(struct node *n);
 	struct path_addr (*path)(struct node *n, struct node *to, bool *is_trusted, struct path_addr *second);
 	struct mono (*deadline)(struct node *n);
 	void (*tick)(struct node *n);
@@ -86,12 +89,16 @@ struct world {
 	bool control_down;    /* changes do not travel */
 	uint64_t wrong;       /* packets that reached a node they were not for */
 	uint64_t busy;        /* events that caused more than 1,000 actions */
+	uint64_t leaks;       /* times a payload left a whole node unsealed */
 	uint64_t derp_packets, derp_data;
+	struct wcoord *coord; /* of whole nodes; null in a world of light ones */
 };
 
 struct world *world_new(uint64_t seed);
 void world_free(struct world *w);
 
+/* A node without insides: its implementation sets 'ops' and 'impl'. */
+struct node *world_add(struct world *w, const char *name, const char *addr, struct nat *nat);
 /* A light node. */
 struct node *world_node(struct world *w, const char *name, const char *addr, struct nat *nat);
 
@@ -124,6 +131,8 @@ struct path_addr world_path(struct node *a, struct node *b);
 
 /* For the implementations of nodes: a packet was delivered, in the clear. */
 enum { WORLD_PAYLOAD = 24 };
+/* What leaves a whole node: counts a leak if a payload is readable in it. */
+void world_watch(struct world *w, const uint8_t *data, size_t size);
 void world_delivered(struct node *at, const uint8_t *payload, size_t size);
 /* DERP: bytes from node to node, or nothing if it is down. */
 typedef void (*world_derp_fn)(struct node *to, struct node *from, uint8_t *buf, size_t size);

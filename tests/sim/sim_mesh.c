@@ -1,0 +1,434 @@
+/* SPDX-License-Identifier: MIT */
+/* Whole nodes: engine, WireGuard, control, DERP, STUN and relays of the project, joined in virtual time. */
+#include "tests/unit/testing.h"
+
+#include <string.h>
+
+#include "engine.h"
+#include "relay/relayserver.h"
+#include "tests/sim/topo.h"
+#include "tests/sim/wcoord.h"
+#include "tests/sim/wdp.h"
+#include "tests/sim/whole.h"
+
+/* A mesh with a flow of 50 packets a second each way, on the rung it reaches, warm. */
+static struct topo flowing(uint64_t seed, enum topo_kind a, enum topo_kind b, int n_relays,
+			   enum path_kind kind)
+{
+	struct topo t = topo_mesh(seed, a, b, n_relays);
+
+	world_flow(t.w, t.a, t.b, 20);
+	assert_true(world_until_both(t.w, t.a, t.b, kind, 8000) >= 0);
+	world_run(t.w, 10000);
+	assert_int_equal(world_kind(t.a, t.b), kind);
+	flow_mark(t.w);
+	return t;
+}
+
+static void two_nodes_join_and_talk_in_under_2_s(void **state)
+{
+	struct topo t = topo_mesh(1, TOPO_H, TOPO_H, 0);
+
+	(void)state;
+	world_flow(t.w, t.a, t.b, 20);
+	world_run(t.w, 2000);
+	assert_in_range(t.w->flows[0].first_ns, 1, 1000 * NS_PER_MS);
+	assert_in_range(t.w->flows[1].first_ns, 1, 1000 * NS_PER_MS);
+	topo_end(&t);
+}
+
+static void easy_nats_are_direct_within_3_s(void **state)
+{
+	struct topo t = topo_mesh(2, TOPO_E, TOPO_E, 1);
+
+	(void)state;
+	world_flow(t.w, t.a, t.b, 20);
+	assert_in_range(world_until_both(t.w, t.a, t.b, PATH_DIRECT, 3000), 0, 3000);
+	topo_end(&t);
+}
+
+static void hard_nats_use_the_relay_within_5_s(void **state)
+{
+	struct topo t = topo_mesh(3, TOPO_H, TOPO_H, 1);
+
+	(void)state;
+	world_flow(t.w, t.a, t.b, 20);
+	assert_in_range(world_until_both(t.w, t.a, t.b, PATH_RELAY, 5000), 0, 5000);
+	assert_true(engine_relay(whole_engine(t.relay[0]))->n_bound >= 1);
+	topo_end(&t);
+}
+
+static void blocked_udp_uses_derp_and_comes_back(void **state)
+{
+	struct topo t = topo_mesh(4, TOPO_U, TOPO_E, 1);
+
+	(void)state;
+	world_flow(t.w, t.a, t.b, 20);
+	world_run(t.w, 20000);
+	assert_int_equal(world_kind(t.a, t.b), PATH_DERP);
+	t.a->host->udp_blocked = false;
+	flow_mark(t.w);
+	assert_in_range(world_until_both(t.w, t.a, t.b, PATH_DIRECT, 40000), 0, 35000);
+	assert_in_range(flow_gap_ms(t.w), 0, 200);
+	topo_end(&t);
+}
+
+static void a_blackholed_direct_path_fails_over_in_2_s_and_returns(void **state)
+{
+	struct topo t = flowing(5, TOPO_E, TOPO_E, 1, PATH_DIRECT);
+
+	(void)state;
+	net_block_both(t.w->net, t.a->host, t.b->host);
+	assert_in_range(world_until_both(t.w, t.a, t.b, PATH_RELAY, 6000), 0, 4000);
+	assert_in_range(flow_gap_ms(t.w), 300, 1500);
+	net_unblock(t.w->net, t.a->host, t.b->host);
+	flow_mark(t.w);
+	assert_in_range(world_until_both(t.w, t.a, t.b, PATH_DIRECT, 10000), 0, 10000);
+	world_run(t.w, 1000);
+	assert_in_range(flow_gap_ms(t.w), 0, 150);
+	topo_end(&t);
+}
+
+static void without_a_relay_a_blackholed_path_falls_to_derp(void **state)
+{
+	struct topo t = flowing(6, TOPO_E, TOPO_E, 0, PATH_DIRECT);
+
+	(void)state;
+	net_block_both(t.w->net, t.a->host, t.b->host);
+	assert_in_range(world_until_both(t.w, t.a, t.b, PATH_DERP, 8000), 0, 6000);
+	assert_in_range(flow_gap_ms(t.w), 300, 1500);
+	topo_end(&t);
+}
+
+static void a_relay_switched_off_and_on_is_left_and_used_again_within_5_s(void **state)
+{
+	struct topo t = flowing(7, TOPO_H, TOPO_H, 1, PATH_RELAY);
+
+	(void)state;
+	world_relay(t.relay[0], false);
+	assert_in_range(world_until_both(t.w, t.a, t.b, PATH_DERP, 8000), 0, 6000);
+	assert_in_range(flow_gap_ms(t.w), 0, 2000);
+	world_run(t.w, 20000);
+	flow_mark(t.w);
+	world_relay(t.relay[0], true);
+	assert_in_range(world_until_both(t.w, t.a, t.b, PATH_RELAY, 5000), 0, 5000);
+	assert_in_range(flow_gap_ms(t.w), 0, 200);
+	topo_end(&t);
+}
+
+static void a_relay_that_restarts_is_bound_anew(void **state)
+{
+	struct topo t = flowing(8, TOPO_H, TOPO_H, 1, PATH_RELAY);
+
+	(void)state;
+	world_restart(t.relay[0]);
+	world_run(t.w, 5000);
+	assert_in_range(flow_gap_ms(t.w), 0, 2000);
+	assert_in_range(world_until_both(t.w, t.a, t.b, PATH_RELAY, 5000), 0, 5000);
+	topo_end(&t);
+}
+
+static void a_flow_survives_many_rekeys(void **state)
+{
+	struct topo t = flowing(9, TOPO_E, TOPO_E, 0, PATH_DIRECT);
+
+	(void)state;
+	world_run(t.w, 10 * 60 * 1000);
+	assert_in_range(flow_gap_ms(t.w), 0, 100);
+	assert_int_equal(t.w->flows[0].sent - t.w->flows[0].delivered <= 5, true);
+	topo_end(&t);
+}
+
+static void dead_control_and_derp_leave_a_direct_flow_alone(void **state)
+{
+	struct topo t = flowing(10, TOPO_E, TOPO_E, 0, PATH_DIRECT);
+
+	(void)state;
+	t.w->control_down = t.w->derp_down = true;
+	wcoord_reset(t.w->coord, true);
+	wcoord_reset(t.w->coord, false);
+	world_run(t.w, 30 * 60 * 1000);
+	assert_in_range(flow_gap_ms(t.w), 0, 100); /* F10, F11: over 15 rekeys */
+	t.w->control_down = t.w->derp_down = false;
+	world_run(t.w, 60000);
+	assert_true(engine_state(whole_engine(t.a)).is_live);
+	topo_end(&t);
+}
+
+static void a_node_that_roams_keeps_its_flow(void **state)
+{
+	struct topo t = flowing(11, TOPO_E, TOPO_E, 1, PATH_DIRECT);
+	struct nat *lte = net_nat(t.w->net, "203.0.113.77", NAT_ENDPOINT_INDEPENDENT,
+				  NAT_ADDRESS_AND_PORT_DEPENDENT);
+
+	(void)state;
+	net_move(t.a->host, "10.99.0.2", lte);
+	world_link(t.a);
+	world_run(t.w, 10000);
+	assert_in_range(flow_gap_ms(t.w), 0, 2000); /* F18 */
+	assert_in_range(world_until_both(t.w, t.a, t.b, PATH_DIRECT, 10000), 0, 10000);
+	topo_end(&t);
+}
+
+static void a_peer_that_restarts_is_reached_again(void **state)
+{
+	struct topo t = flowing(12, TOPO_E, TOPO_E, 1, PATH_DIRECT);
+
+	(void)state;
+	world_restart(t.b); /* same node key from its disk, new disco key, no session */
+	world_run(t.w, 10000);
+	assert_in_range(flow_gap_ms(t.w), 0, 6000);
+	assert_in_range(world_until_both(t.w, t.a, t.b, PATH_DIRECT, 10000), 0, 10000);
+	topo_end(&t);
+}
+
+static void packets_that_the_policy_forbids_never_arrive(void **state)
+{
+	struct topo t = topo_mesh(13, TOPO_E, TOPO_E, 0);
+	uint64_t before;
+
+	(void)state;
+	world_flow(t.w, t.a, t.b, 20);
+	world_run(t.w, 3000);
+	assert_true(t.w->flows[0].delivered > 0);
+	wcoord_admin(t.w->coord, "policy.set", "{\"Policy\":\"{\\\"acls\\\":[{\\\"action\\\":\\\"accept\\\",\\\"src\\\":[\\\"100.64.9.9\\\"],\\\"dst\\\":[\\\"*:*\\\"]}]}\"}");
+	world_run(t.w, 1000); /* reaches the nodes within a second */
+	before = t.w->flows[0].delivered + t.w->flows[1].delivered;
+	world_run(t.w, 10000);
+	assert_int_equal(t.w->flows[0].delivered + t.w->flows[1].delivered, before);
+	topo_end(&t);
+}
+
+static const char NO_RELAY[] = "{\"Policy\":\"{\\\"acls\\\":[{\\\"action\\\":\\\"accept\\\",\\\"src\\\":[\\\"*\\\"],"
+			       "\\\"dst\\\":[\\\"*:*\\\"]}]}\"}";
+
+static void without_the_grant_no_relay_gives_an_allocation(void **state)
+{
+	struct topo t = topo_mesh(14, TOPO_H, TOPO_H, 1);
+
+	(void)state;
+	wcoord_admin(t.w->coord, "policy.set", NO_RELAY);
+	world_run(t.w, 1000);
+	world_flow(t.w, t.a, t.b, 20);
+	world_run(t.w, 20000);
+	assert_int_equal(world_kind(t.a, t.b), PATH_DERP);
+	assert_int_equal(engine_relay(whole_engine(t.relay[0]))->n.allocated, 0);
+	assert_in_range(flow_gap_ms(t.w), 0, 1000);
+	topo_end(&t);
+}
+
+static void a_deleted_node_is_forgotten_within_a_second(void **state)
+{
+	struct topo t = flowing(15, TOPO_E, TOPO_E, 0, PATH_DIRECT);
+	uint64_t before;
+
+	(void)state;
+	wcoord_admin(t.w->coord, "nodes.delete", "{\"Node\":\"b\"}");
+	world_run(t.w, 1000);
+	before = t.w->flows[1].delivered;
+	world_run(t.w, 5000);
+	assert_int_equal(t.w->flows[1].delivered, before); /* nothing of b arrives at a */
+	assert_int_equal(world_kind(t.a, t.b), PATH_NONE);
+	topo_end(&t);
+}
+
+static void udp_blocked_mid_session_falls_to_derp_within_2_s(void **state)
+{
+	struct topo t = flowing(16, TOPO_E, TOPO_E, 1, PATH_DIRECT);
+
+	(void)state;
+	t.a->host->udp_blocked = true;
+	assert_in_range(world_until_both(t.w, t.a, t.b, PATH_DERP, 8000), 0, 6000);
+	assert_in_range(flow_gap_ms(t.w), 300, 2000); /* F27 */
+	topo_end(&t);
+}
+
+static void a_node_starts_from_its_cached_map_without_control(void **state)
+{
+	struct topo t = flowing(17, TOPO_E, TOPO_E, 0, PATH_DIRECT);
+
+	(void)state;
+	t.w->control_down = true;
+	wcoord_reset(t.w->coord, false);
+	world_restart(t.a);
+	world_run(t.w, 15000);
+	assert_in_range(flow_gap_ms(t.w), 0, 8000);
+	assert_in_range(world_until_both(t.w, t.a, t.b, PATH_DIRECT, 10000), 0, 10000); /* F12 */
+	topo_end(&t);
+}
+
+static void a_flapping_control_server_disturbs_no_flow(void **state)
+{
+	struct topo t = flowing(18, TOPO_E, TOPO_E, 0, PATH_DIRECT);
+	uint64_t changes = t.a->path_changes;
+
+	(void)state;
+	for (int i = 0; i < 24; i++) {
+		t.w->control_down = !t.w->control_down;
+		wcoord_reset(t.w->coord, false);
+		world_run(t.w, 5000);
+	}
+	assert_in_range(flow_gap_ms(t.w), 0, 150); /* F13 */
+	assert_int_equal(t.a->path_changes, changes);
+	t.w->control_down = false;
+	world_run(t.w, 60000);
+	assert_true(engine_state(whole_engine(t.a)).is_live);
+	topo_end(&t);
+}
+
+static void handshakes_begun_by_both_sides_at_once_converge(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 100; seed < 120; seed++) { /* F37 */
+		struct topo t = topo_mesh(seed, TOPO_O, TOPO_O, 0);
+
+		t.a->host->delay_ms = 5 + (int64_t)(seed % 7) * 10;
+		world_flow(t.w, t.a, t.b, 20);
+		world_run(t.w, 3000);
+		assert_in_range(t.w->flows[0].first_ns, 1, 800 * NS_PER_MS);
+		assert_in_range(t.w->flows[1].first_ns, 1, 800 * NS_PER_MS);
+		flow_mark(t.w);
+		world_run(t.w, 10000);
+		assert_in_range(flow_gap_ms(t.w), 0, 100);
+		topo_end(&t);
+	}
+}
+
+static bool lose_first_responses(void *ctx, const struct host *from, uint16_t port, const struct ep *to,
+				 size_t size)
+{
+	int *left = ctx;
+
+	(void)from;
+	(void)port;
+	(void)to;
+	return size == 92 && (*left)-- > 0; /* WireGuard's handshake response */
+}
+
+static void a_lost_handshake_response_costs_no_more_than_6_s(void **state)
+{
+	struct topo t = topo_mesh(19, TOPO_O, TOPO_O, 0);
+	int left = 2;
+
+	(void)state;
+	t.w->net->drop = lose_first_responses;
+	t.w->net->drop_ctx = &left;
+	world_flow(t.w, t.a, t.b, 20);
+	world_run(t.w, 8000);
+	assert_in_range(t.w->flows[0].first_ns, 1, 6000 * NS_PER_MS); /* F38 */
+	topo_end(&t);
+}
+
+static void a_handshake_survives_20_percent_loss(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 200; seed < 215; seed++) { /* F33 */
+		struct topo t = topo_mesh(seed, TOPO_E, TOPO_E, 0);
+
+		t.a->host->loss_permille = 200;
+		world_flow(t.w, t.a, t.b, 20);
+		world_run(t.w, 10000);
+		assert_in_range(t.w->flows[0].first_ns, 1, 6000 * NS_PER_MS);
+		topo_end(&t);
+	}
+}
+
+static void a_nat_that_forgets_is_followed(void **state)
+{
+	struct topo t = flowing(20, TOPO_O, TOPO_E, 1, PATH_DIRECT);
+
+	(void)state;
+	net_nat_flush(t.b->host->nat);
+	world_run(t.w, 8000);
+	assert_in_range(flow_gap_ms(t.w), 0, 2000); /* F21 */
+	assert_int_equal(world_kind(t.a, t.b), PATH_DIRECT);
+	topo_end(&t);
+}
+
+static void a_person_s_ping_is_answered(void **state)
+{
+	struct topo t = topo_mesh(21, TOPO_E, TOPO_E, 0);
+	const struct ip ip = whole_ip(t.b);
+	char why[ENGINE_ERR_MAX];
+
+	(void)state;
+	world_run(t.w, 1000); /* the DERP connection of a node that has just joined */
+	assert_int_equal(engine_ping(whole_engine(t.a), t.w->net->now, 7, &ip, PING_DISCO, 0, why), 0);
+	whole_pump(t.a);
+	world_run(t.w, 1000);
+	assert_int_equal(whole_pings(t.a).id, 7);
+	assert_true(whole_pings(t.a).latency_s > 0.01 && whole_pings(t.a).latency_s < 0.5);
+	topo_end(&t);
+}
+
+static void reset_derp_connections_disturb_a_derp_flow_for_under_2_s(void **state)
+{
+	struct topo t = flowing(22, TOPO_H, TOPO_H, 0, PATH_DERP);
+
+	(void)state;
+	wcoord_reset(t.w->coord, true);
+	world_run(t.w, 10000);
+	assert_in_range(flow_gap_ms(t.w), 0, 2000); /* F7, the same region comes back */
+	topo_end(&t);
+}
+
+static void six_nodes_form_a_full_mesh(void **state)
+{
+	struct topo t = topo_mesh(23, TOPO_E, TOPO_H, 1);
+	char key[WCOORD_KEY_MAX];
+	struct node *n[3];
+
+	(void)state;
+	wcoord_key(t.w->coord, NULL, key);
+	n[0] = topo_whole(t.w, "c", TOPO_O, 3, key);
+	n[1] = topo_whole(t.w, "d", TOPO_FC, 4, key);
+	n[2] = topo_whole(t.w, "e", TOPO_H, 5, key);
+	world_run(t.w, 2000);
+	world_flow(t.w, t.a, t.b, 50);
+	world_flow(t.w, n[0], n[1], 50);
+	world_flow(t.w, n[1], n[2], 50);
+	world_flow(t.w, n[2], t.b, 50);
+	world_flow(t.w, t.a, n[0], 50);
+	world_run(t.w, 8000);
+	assert_int_equal(world_kind(n[2], t.b), PATH_RELAY); /* hard and hard */
+	assert_int_equal(world_kind(t.a, t.b), PATH_RELAY);  /* easy and hard */
+	assert_int_equal(world_kind(n[0], n[1]), PATH_DIRECT);
+	assert_int_equal(world_kind(n[1], n[2]), PATH_DIRECT);
+	flow_mark(t.w);
+	world_run(t.w, 20000);
+	assert_in_range(flow_gap_ms(t.w), 0, 250);
+	topo_end(&t);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(two_nodes_join_and_talk_in_under_2_s),
+		cmocka_unit_test(easy_nats_are_direct_within_3_s),
+		cmocka_unit_test(hard_nats_use_the_relay_within_5_s),
+		cmocka_unit_test(blocked_udp_uses_derp_and_comes_back),
+		cmocka_unit_test(a_blackholed_direct_path_fails_over_in_2_s_and_returns),
+		cmocka_unit_test(without_a_relay_a_blackholed_path_falls_to_derp),
+		cmocka_unit_test(a_relay_switched_off_and_on_is_left_and_used_again_within_5_s),
+		cmocka_unit_test(a_relay_that_restarts_is_bound_anew),
+		cmocka_unit_test(a_flow_survives_many_rekeys),
+		cmocka_unit_test(dead_control_and_derp_leave_a_direct_flow_alone),
+		cmocka_unit_test(a_node_that_roams_keeps_its_flow),
+		cmocka_unit_test(a_peer_that_restarts_is_reached_again),
+		cmocka_unit_test(packets_that_the_policy_forbids_never_arrive),
+		cmocka_unit_test(without_the_grant_no_relay_gives_an_allocation),
+		cmocka_unit_test(a_deleted_node_is_forgotten_within_a_second),
+		cmocka_unit_test(udp_blocked_mid_session_falls_to_derp_within_2_s),
+		cmocka_unit_test(a_node_starts_from_its_cached_map_without_control),
+		cmocka_unit_test(a_flapping_control_server_disturbs_no_flow),
+		cmocka_unit_test(handshakes_begun_by_both_sides_at_once_converge),
+		cmocka_unit_test(a_lost_handshake_response_costs_no_more_than_6_s),
+		cmocka_unit_test(a_handshake_survives_20_percent_loss),
+		cmocka_unit_test(a_nat_that_forgets_is_followed),
+		cmocka_unit_test(a_person_s_ping_is_answered),
+		cmocka_unit_test(reset_derp_connections_disturb_a_derp_flow_for_under_2_s),
+		cmocka_unit_test(six_nodes_form_a_full_mesh),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
