@@ -20,7 +20,7 @@ void wdp_init(struct wdp *d)
 void wdp_wipe(struct wdp *d)
 {
 	for (size_t i = 0; i < d->n_keys; i++)
-		keypair_free(d->keys[i]);
+		keypair_put(d->keys[i]);
 	routes_free(d->routes);
 	filter_free(d->filter);
 	flows_free(d->flows);
@@ -89,7 +89,7 @@ void wdp_key_drop(struct wdp *d, uint32_t local_index)
 	for (size_t i = 0; i < d->n_keys; i++) {
 		if (d->keys[i]->local_index != local_index)
 			continue;
-		keypair_free(d->keys[i]);
+		keypair_put(d->keys[i]);
 		d->keys[i] = d->keys[--d->n_keys];
 		return;
 	}
