@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Library objects of the AEAD backends, a cross-check against the reference, and the timing that picks one. */
+/* Library objects of the AEAD backends, a cross-check against the reference, and the timing that
+ * picks one. */
 #include "config.h"
 
 #include "daemon/aeadpick.h"
@@ -19,10 +20,10 @@
 #include "daemon/loop.h"
 
 enum {
-	PKT_SIZE = 1280,     /* a full packet */
-	N_PKTS = 49,         /* a full GSO send of them */
-	TEST_US = 2000,      /* per backend, and */
-	BATCHES_MIN = 8,     /* at least so many: one alone may have been preempted */
+	PKT_SIZE = 1280, /* a full packet */
+	N_PKTS = 49,     /* a full GSO send of them */
+	TEST_US = 2000,  /* per backend, and */
+	BATCHES_MIN = 8, /* at least so many: one alone may have been preempted */
 };
 
 static const struct aead_ops *const backends[] = {
@@ -154,7 +155,8 @@ static int pick(struct crypto *crypto, const char *name, const struct log *log, 
 			continue;
 		}
 		ns = time_of(crypto, backends[i], t);
-		log_debug(log, "aead: %s: %lld ns a packet", backends[i]->name, (long long)ns / N_PKTS);
+		log_debug(log, "aead: %s: %lld ns a packet", backends[i]->name,
+			  (long long)ns / N_PKTS);
 		if (ns < best) {
 			best = ns;
 			crypto->aead = backends[i];

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Numbers that one thread writes and others read: packet counts, byte counts, times of last use.
  *
- * Relaxed everywhere: each is a number of its own and publishes nothing else. A plain load and store is
- * enough for a single writer; counter_add_shared() is for the few that several threads write. */
+ * Relaxed everywhere: each is a number of its own and publishes nothing else. A plain load and
+ * store is enough for a single writer; counter_add_shared() is for the few that several threads
+ * write. */
 #ifndef DAEMON_COUNTERS_H
 #define DAEMON_COUNTERS_H
 

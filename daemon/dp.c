@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The data plane's control side: opening and closing, publication of what the workers look up, packets from
- * control. Events and figures are in dp_poll.c, the relay in dp_relay.c. */
+/* The data plane's control side: opening and closing, publication of what the workers look up,
+ * packets from control. Events and figures are in dp_poll.c, the relay in dp_relay.c. */
 #include "config.h"
 
 #include "daemon/dp.h"
@@ -53,8 +53,11 @@ static void table_free(struct snapshot_item *item)
 
 static int open_sock(struct dp *dp, unsigned fam, uint16_t port)
 {
-	const struct usock_cfg cfg = { .family = fam ? IP_V6 : IP_V4, .port = port, .mark = dp->fwmark,
-				       .use_no_gso = dp->use_no_gso, .use_no_gro = dp->use_no_gro };
+	const struct usock_cfg cfg = { .family = fam ? IP_V6 : IP_V4,
+				       .port = port,
+				       .mark = dp->fwmark,
+				       .use_no_gso = dp->use_no_gso,
+				       .use_no_gro = dp->use_no_gro };
 	const int err = usock_open(&dp->main[fam], &cfg);
 
 	if (!err)
@@ -62,8 +65,8 @@ static int open_sock(struct dp *dp, unsigned fam, uint16_t port)
 	return err;
 }
 
-/* Both families on one port: the wanted one, else one that is free for both. A host without IPv6 does
- * with IPv4. */
+/* Both families on one port: the wanted one, else one that is free for both. A host without IPv6
+ * does with IPv4. */
 static int open_socks(struct dp *dp, uint16_t port, char err[static DP_ERR_MAX])
 {
 	int ret = open_sock(dp, 0, port);
@@ -91,7 +94,9 @@ static int open_socks(struct dp *dp, uint16_t port, char err[static DP_ERR_MAX])
 
 static int open_parts(struct dp *dp, const struct dp_cfg *cfg, char err[static DP_ERR_MAX])
 {
-	const struct tun_cfg tun = { .name = cfg->tun_name, .mtu = dp->mtu, .log = cfg->log,
+	const struct tun_cfg tun = { .name = cfg->tun_name,
+				     .mtu = dp->mtu,
+				     .log = cfg->log,
 				     .use_no_vnet_hdr = cfg->use_no_vnet_hdr,
 				     .use_no_uso = cfg->use_no_uso };
 	int ret;
@@ -154,7 +159,8 @@ int dp_open(struct dp **out, const struct dp_cfg *cfg, char err[static DP_ERR_MA
 		dp_close(dp);
 		return ret;
 	}
-	log_info(dp->log, "dp: %s: %s, udp port %u", dp->tun.name, tun_mode(&dp->tun), dp->main[0].port);
+	log_info(dp->log, "dp: %s: %s, udp port %u", dp->tun.name, tun_mode(&dp->tun),
+		 dp->main[0].port);
 	*out = dp;
 	return 0;
 }

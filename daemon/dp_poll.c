@@ -111,8 +111,9 @@ static bool poll_activity(struct dp *dp, struct mono now, struct dp_event *ev)
 			p->is_quiet = false;
 			return true;
 		}
-		/* Silent for a whole interval: the mark goes, and one interval later the peer. A packet that was
-		 * counted just before the mark went is seen then; a later one sets the mark again. */
+		/* Silent for a whole interval: the mark goes, and one interval later the peer. A
+		 * packet that was counted just before the mark went is seen then; a later one sets
+		 * the mark again. */
 		if (p->is_quiet)
 			dp_poll_forget(dp, p);
 		else
@@ -126,8 +127,9 @@ static bool poll_activity(struct dp *dp, struct mono now, struct dp_event *ev)
 
 static struct worker *worker_at(const struct dp *dp, uint32_t i)
 {
-	return i == 0 ? in_worker(dp->in)
-	     : i == 1 ? out_worker(dp->out) : forward_worker(dp->forwarders[i - 2]);
+	return i == 0   ? in_worker(dp->in)
+	       : i == 1 ? out_worker(dp->out)
+			: forward_worker(dp->forwarders[i - 2]);
 }
 
 static void take_note(struct dp_event *ev, const struct dp_note *n, const uint8_t *data)
@@ -144,7 +146,8 @@ static void take_note(struct dp_event *ev, const struct dp_note *n, const uint8_
 	ev->size = n->size;
 }
 
-/* What was handed out carried plaintext perhaps (a packet without a session): wiped before its place is free. */
+/* What was handed out carried plaintext perhaps (a packet without a session): wiped before its
+ * place is free. */
 static void release_held(struct dp *dp)
 {
 	struct dp_note n;
@@ -163,7 +166,8 @@ static void release_held(struct dp *dp)
 	dp->held = NULL;
 }
 
-/* The oldest note of a worker; false if there is none. Notes that only concern this file are taken silently. */
+/* The oldest note of a worker; false if there is none. Notes that only concern this file are taken
+ * silently. */
 static bool poll_worker(struct dp *dp, struct worker *w, struct mono now, struct dp_event *ev)
 {
 	struct dp_note n;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The relay's side of the data plane as control drives it: sockets and workers, bound sessions, their figures. */
+/* The relay's side of the data plane as control drives it: sockets and workers, bound sessions,
+ * their figures. */
 #include "config.h"
 
 #include <errno.h>
@@ -21,7 +22,8 @@ static void keep_tally(struct dp *dp, const struct dp_tally *t)
 	for (int i = 0; i < 2; i++) {
 		for (int k = 0; k < 2; k++) {
 			counter_add(&dp->past->relay_pkts[i][k], counter_get(&t->relay_pkts[i][k]));
-			counter_add(&dp->past->relay_bytes[i][k], counter_get(&t->relay_bytes[i][k]));
+			counter_add(&dp->past->relay_bytes[i][k],
+				    counter_get(&t->relay_bytes[i][k]));
 		}
 	}
 	for (int i = 0; i < DP_RELAY_DROP_N; i++)
@@ -153,7 +155,8 @@ void dp_relay_del(struct dp *dp, uint32_t vni)
 	struct slots_entry *e = slots_del(&dp->vnis, vni);
 
 	if (e)
-		snapshot_retire(dp->snapshot, &CONTAINER_OF(e, struct dp_vni, slot)->item, vni_free);
+		snapshot_retire(dp->snapshot, &CONTAINER_OF(e, struct dp_vni, slot)->item,
+				vni_free);
 }
 
 int dp_relay_stats(const struct dp *dp, uint32_t vni, struct dp_relay_stats *st)

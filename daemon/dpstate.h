@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Inside of the data plane: what control publishes, what workers own, and how they talk. Included by dp*.c,
- * worker*.c and forward.c only.
+/* Inside of the data plane: what control publishes, what workers own, and how they talk. Included
+ * by dp*.c, worker*.c and forward.c only.
  *
- *   struct dp            control thread; members that workers read are snapshot pointers or immutable
+ *   struct dp            control thread; what workers read in it is published or immutable
  *   struct dp_table      the view: peers by index, routes, filter; immutable, retired whole
- *   struct dp_peer       lives from the view that has it first to the one that has it no more; path and
- *                        key are pointers of their own; its counters are written by one worker each
+ *   struct dp_peer       lives from the first view that has it to the last; its path and key are
+ *                        pointers of their own; each counter is written by one worker
  *   struct dp_key        one key pair in the table of receiver indices
  *   struct worker        one thread with its rings, bell and counters */
 #ifndef DAEMON_DPSTATE_H
@@ -29,16 +29,16 @@
 
 enum {
 	DP_MTU = 1280,
-	DP_RING_SIZE = 256 << 10,      /* each; taken as used */
+	DP_RING_SIZE = 256 << 10, /* each; taken as used */
 	DP_STACK_SIZE = 256 << 10,
-	DP_IDLE_MS = 10000,            /* then buffers go back */
+	DP_IDLE_MS = 10000, /* then buffers go back */
 	DP_ACTIVITY_MS = 100,
-	DP_RX_PATH_MS = 100,           /* at most one RX_PATH event a peer in this time */
-	DP_NARROW_MAX = 16,            /* paths remembered as too narrow for GSO */
+	DP_RX_PATH_MS = 100, /* at most one RX_PATH event a peer in this time */
+	DP_NARROW_MAX = 16,  /* paths remembered as too narrow for GSO */
 	DP_NARROW_S = 600,
-	DP_WANT_MS = 100,              /* in which a peer's packets without a session are handed to */
-	DP_WANT_MAX = 128,             /* control, so many: no more of them are staged anyway */
-	DP_POLL_MAX = 256,             /* events a turn of the loop: others get their turn too */
+	DP_WANT_MS = 100,  /* in which a peer's packets without a session are handed to */
+	DP_WANT_MAX = 128, /* control, so many: no more of them are staged anyway */
+	DP_POLL_MAX = 256, /* events a turn of the loop: others get their turn too */
 };
 
 /* One target of a peer's path, ready to be sent to. Immutable. */
@@ -62,7 +62,8 @@ struct dp_peer {
 	struct peer_id id;
 	struct snapshot_ptr targets; /* struct dp_targets; null = no path */
 	struct snapshot_ptr key;     /* struct dp_key to seal with; null = none */
-	struct counter_mark active;  /* set by workers at traffic, taken away by control after silence */
+	struct counter_mark
+		active; /* set by workers at traffic, taken away by control after silence */
 
 	/* Out worker. */
 	struct counter tx_pkts[DP_VIA_N], tx_bytes[DP_VIA_N], tx_data_pkts;
@@ -77,18 +78,18 @@ struct dp_peer {
 	struct mono rx_path_noted; /* when control was told so */
 
 	/* Control. */
-	struct dp_activity told;   /* totals at the last ACTIVITY event */
+	struct dp_activity told; /* totals at the last ACTIVITY event */
 	struct dp_peer *active_next;
-	bool is_listed;            /* in dp->active */
-	bool is_quiet;             /* it was silent in the last interval */
-	bool is_gone;              /* not in the new view */
+	bool is_listed; /* in dp->active */
+	bool is_quiet;  /* it was silent in the last interval */
+	bool is_gone;   /* not in the new view */
 };
 
 struct dp_key {
 	struct slots_entry slot; /* first: key = local index */
 	struct snapshot_item item;
-	struct keypair *kp;      /* owned */
-	struct dp_peer *peer;    /* lives at least as long */
+	struct keypair *kp;   /* owned */
+	struct dp_peer *peer; /* lives at least as long */
 };
 
 enum { DP_PEER_JAILED = 1, DP_PEER_WG_ONLY = 2 };
@@ -116,7 +117,7 @@ struct dp_bound {
 struct dp_vni {
 	struct slots_entry slot; /* first: key = VNI */
 	struct snapshot_item item;
-	struct snapshot_ptr bound;      /* struct dp_bound */
+	struct snapshot_ptr bound; /* struct dp_bound */
 	/* Any forwarding worker. */
 	struct counter pkts[2], bytes[2], last[2];
 };
@@ -133,7 +134,7 @@ struct dp_tally {
 
 /* A record on a worker's ring to control; 'size' bytes of data follow. */
 struct dp_note {
-	uint8_t kind;           /* enum dp_event_kind, or DP_NOTE_ACTIVE */
+	uint8_t kind; /* enum dp_event_kind, or DP_NOTE_ACTIVE */
 	bool geneve_control;
 	struct peer_id peer;
 	struct path_addr path;
@@ -157,12 +158,12 @@ struct dp_order {
 struct worker {
 	struct dp *dp;
 	pthread_t thread;
-	bool is_started;      /* control */
-	bool is_forwarder;    /* counts kernel losses as the relay's */
+	bool is_started;   /* control */
+	bool is_forwarder; /* counts kernel losses as the relay's */
 	struct counter_mark stop;
-	struct bell bell;     /* wakes this worker */
-	struct ring notes;    /* to control */
-	struct ring orders;   /* from control */
+	struct bell bell;   /* wakes this worker */
+	struct ring notes;  /* to control */
+	struct ring orders; /* from control */
 	struct aead_thread aead;
 	struct dp_tally tally;
 };
@@ -182,11 +183,13 @@ struct dp {
 
 	/* Published. */
 	struct snapshot_ptr table;   /* struct dp_table; null before the first view */
-	struct snapshot_ptr sock[2]; /* main sockets by family, struct usock; null = not open; never taken back */
-	struct slots keys;    /* receiver index -> struct dp_key */
-	struct slots vnis;    /* VNI -> struct dp_vni */
+	struct snapshot_ptr sock[2]; /* main sockets by family, struct usock; null = not open; never
+					taken back */
+	struct slots keys;           /* receiver index -> struct dp_key */
+	struct slots vnis;           /* VNI -> struct dp_vni */
 	struct counter_mark relay_is_shared; /* the relay uses the main sockets */
-	struct counter_mark gso_is_fresh;    /* set by control: the out worker forgets what it knows of paths */
+	struct counter_mark
+		gso_is_fresh; /* set by control: the out worker forgets what it knows of paths */
 
 	struct usock main[2];
 
@@ -200,22 +203,22 @@ struct dp {
 	/* Under 'flows_lock', by both workers. */
 	pthread_mutex_t flows_lock; /* leaf lock of the flow memory */
 	struct flows *flows;
-	uint8_t flows_seed[16];     /* immutable */
+	uint8_t flows_seed[16]; /* immutable */
 
 	/* Control. */
 	struct loop_fd watch;
-	struct loop_timer timer;    /* activity summaries */
+	struct loop_timer timer; /* activity summaries */
 	void (*on_events)(void *ctx, struct mono now);
 	void *ctx;
-	struct dp_peer *active;     /* peers with recent traffic */
-	struct dp_peer *report;     /* the next of them to be reported; null = none due */
-	uint32_t n_polled;          /* events handed out since the bell was heard */
-	uint32_t poll_at;           /* which worker's ring is polled next */
-	struct ring *held;          /* its oldest record was handed out by dp_poll() */
+	struct dp_peer *active; /* peers with recent traffic */
+	struct dp_peer *report; /* the next of them to be reported; null = none due */
+	uint32_t n_polled;      /* events handed out since the bell was heard */
+	uint32_t poll_at;       /* which worker's ring is polled next */
+	struct ring *held;      /* its oldest record was handed out by dp_poll() */
 	bool relay_is_open;
 	struct counter control_dropped_orders;
 	uint64_t relay_counted[2][2], relay_counted_bytes[2][2];
-	struct dp_tally *past;      /* sums of forwarders that have ended; null = none yet */
+	struct dp_tally *past; /* sums of forwarders that have ended; null = none yet */
 };
 
 /* --- dp.c, dp_poll.c --- */
@@ -230,7 +233,8 @@ void dp_poll_timer(void *ctx, struct mono now);
 
 /* --- worker.c: what all workers share --- */
 
-/* Prepares rings, bell and AEAD manager. Returns 0 or a negative errno; worker_wipe() in either case. */
+/* Prepares rings, bell and AEAD manager. Returns 0 or a negative errno; worker_wipe() in either
+ * case. */
 MESH_MUST_USE int worker_init(struct worker *w, struct dp *dp);
 void worker_wipe(struct worker *w);
 /* Starts 'fn' on a thread with a small stack and all signals blocked; joins it. */
@@ -238,9 +242,10 @@ MESH_MUST_USE int worker_start(struct worker *w, const char *name, void *(*fn)(v
 void worker_stop(struct worker *w);
 /* Puts a note on the ring to control and rings its bell. False if the ring is full. */
 bool worker_note(struct worker *w, const struct dp_note *note, const void *data, size_t size);
-/* The same for a datagram that anybody may have sent: it never takes the last quarter of the ring, so that a
- * flood of them does not push out notes about keys and peers. */
-bool worker_note_stranger(struct worker *w, const struct dp_note *note, const void *data, size_t size);
+/* The same for a datagram that anybody may have sent: it never takes the last quarter of the ring,
+ * so that a flood of them does not push out notes about keys and peers. */
+bool worker_note_stranger(struct worker *w, const struct dp_note *note, const void *data,
+			  size_t size);
 /* Tells control, once, that the peer has traffic. */
 void worker_mark_active(struct worker *w, struct dp_peer *peer);
 /* A read of SO_RXQ_OVFL: '*last' is the socket's former total. */
@@ -259,14 +264,15 @@ void in_free(struct in *in);
 struct worker *in_worker(struct in *in);
 
 /* Opens the relay's sockets and workers ('err' as dp_relay_open()); ends them. */
-MESH_MUST_USE int forward_open(struct dp *dp, uint16_t port, struct forward *set[static DP_RELAY_SOCKS_MAX],
-			       uint32_t *n, char err[static DP_ERR_MAX]);
+MESH_MUST_USE int forward_open(struct dp *dp, uint16_t port,
+			       struct forward *set[static DP_RELAY_SOCKS_MAX], uint32_t *n,
+			       char err[static DP_ERR_MAX]);
 void forward_close(struct forward *f);
 struct worker *forward_worker(struct forward *f);
 struct usock *forward_sock(struct forward *f, enum ip_family family);
 
-/* Forwarding of one datagram that carries a Geneve header, used by the relay's workers and, if the relay
- * shares the main sockets, by the in worker. */
+/* Forwarding of one datagram that carries a Geneve header, used by the relay's workers and, if the
+ * relay shares the main sockets, by the in worker. */
 enum { FORWARD_IOV_MAX = 1024 };
 
 struct forward_batch {
@@ -281,10 +287,10 @@ struct forward_batch {
 	struct iovec iov[FORWARD_IOV_MAX];
 };
 
-/* Takes the datagram if its VNI is bound and it comes from one of the sides; its bytes stay borrowed until
- * forward_flush(). False: it is not ours to forward. */
-bool forward_add(struct forward_batch *b, struct mono now, uint32_t vni, const struct usock_addr *from,
-		 uint8_t *data, uint32_t size);
+/* Takes the datagram if its VNI is bound and it comes from one of the sides; its bytes stay
+ * borrowed until forward_flush(). False: it is not ours to forward. */
+bool forward_add(struct forward_batch *b, struct mono now, uint32_t vni,
+		 const struct usock_addr *from, uint8_t *data, uint32_t size);
 void forward_flush(struct forward_batch *b);
 
 /* Family as an index of arrays. */

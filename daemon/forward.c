@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* The relay's workers: one socket per family and core on one port, and the forwarding itself, which the in worker
- * shares when the relay uses the main sockets.
+/* The relay's workers: one socket per family and core on one port, and the forwarding itself, which
+ * the in worker shares when the relay uses the main sockets.
  *
- * A receive buffer from one source holds equal segments but not necessarily of one VNI: runs of one VNI are forwarded
- * with one send, byte for byte and without a copy. What is not bound data goes to control in arrival order
- * (peer-relay 7; ARCHITECTURE 6). */
+ * A receive buffer from one source holds equal segments but not necessarily of one VNI: runs of one
+ * VNI are forwarded with one send, byte for byte and without a copy. What is not bound data goes to
+ * control in arrival order (peer-relay 7; ARCHITECTURE 6). */
 #include "config.h"
 
 #include <errno.h>
@@ -76,8 +76,8 @@ static bool is_addr(const struct usock_addr *a, const struct usock_addr *b)
 	       memcmp(&a->u.in6.sin6_addr, &b->u.in6.sin6_addr, 16) == 0;
 }
 
-/* The newest run of the family, if the segment continues it: same session and direction, right behind it in the
- * buffer, not longer. */
+/* The newest run of the family, if the segment continues it: same session and direction, right
+ * behind it in the buffer, not longer. */
 static struct usock_run *newest_run(struct forward_batch *b, unsigned fam, const struct dp_vni *vni,
 				    uint8_t side, const uint8_t *data, uint32_t size)
 {
@@ -88,16 +88,18 @@ static struct usock_run *newest_run(struct forward_batch *b, unsigned fam, const
 		return NULL;
 	run = &b->runs[fam][b->n_runs[fam] - 1];
 	o = &b->owners[fam][b->n_runs[fam] - 1];
-	/* A shorter segment was the last: then its run's bytes are no multiple of the segment size. */
-	if (o->vni != vni || o->side != side || size > run->seg_size || run->bytes % run->seg_size ||
-	    run->n_segs == USOCK_RUN_SEGS_MAX || run->bytes + size > USOCK_RUN_BYTES_MAX ||
+	/* A shorter segment was the last: then its run's bytes are no multiple of the segment size.
+	 */
+	if (o->vni != vni || o->side != side || size > run->seg_size ||
+	    run->bytes % run->seg_size || run->n_segs == USOCK_RUN_SEGS_MAX ||
+	    run->bytes + size > USOCK_RUN_BYTES_MAX ||
 	    (uint8_t *)run->iov->iov_base + run->iov->iov_len != data)
 		return NULL;
 	return run;
 }
 
-static void add_segment(struct forward_batch *b, struct dp_vni *vni, const struct dp_bound *bound, uint8_t side,
-			uint8_t *data, uint32_t size)
+static void add_segment(struct forward_batch *b, struct dp_vni *vni, const struct dp_bound *bound,
+			uint8_t side, uint8_t *data, uint32_t size)
 {
 	const struct usock_addr *to = &bound->to[!side];
 	const unsigned fam = to->u.sa.sa_family == AF_INET6;
@@ -112,11 +114,14 @@ static void add_segment(struct forward_batch *b, struct dp_vni *vni, const struc
 			forward_flush(b);
 		at = b->n_runs[fam]++;
 		run = &b->runs[fam][at];
-		b->owners[fam][at] = (struct forward_owner){
-			.vni = vni, .side = side, .family_in = dp_fam(bound->ep[side].ip.family) ? 1 : 0
+		b->owners[fam][at] =
+			(struct forward_owner){ .vni = vni,
+						.side = side,
+						.family_in =
+							dp_fam(bound->ep[side].ip.family) ? 1 : 0 };
+		*run = (struct usock_run){
+			.to = *to, .iov = &b->iov[b->n_iov++], .n_iov = 1, .seg_size = size
 		};
-		*run = (struct usock_run){ .to = *to, .iov = &b->iov[b->n_iov++], .n_iov = 1,
-					   .seg_size = size };
 		*run->iov = (struct iovec){ data, 0 };
 	}
 	run->iov->iov_len += size;
@@ -124,8 +129,8 @@ static void add_segment(struct forward_batch *b, struct dp_vni *vni, const struc
 	run->n_segs++;
 }
 
-bool forward_add(struct forward_batch *b, struct mono now, uint32_t vni, const struct usock_addr *from,
-		 uint8_t *data, uint32_t size)
+bool forward_add(struct forward_batch *b, struct mono now, uint32_t vni,
+		 const struct usock_addr *from, uint8_t *data, uint32_t size)
 {
 	struct slots_entry *e = slots_get(&b->w->dp->vnis, vni);
 	const struct dp_bound *bound;
@@ -151,14 +156,17 @@ static void to_control(struct forward *f, enum dp_event_kind kind, const struct 
 		       const uint8_t *data, uint32_t size)
 {
 	const struct ep from = usock_ep(&m->from);
-	const struct dp_note note = { .kind = (uint8_t)kind, .path = path_direct(&from),
-				      .sock = DP_SOCK_RELAY + f->number, .when = f->now };
+	const struct dp_note note = { .kind = (uint8_t)kind,
+				      .path = path_direct(&from),
+				      .sock = DP_SOCK_RELAY + f->number,
+				      .when = f->now };
 
 	if (!worker_note_stranger(&f->w, &note, data, size))
 		counter_add(&f->w.tally.relay_dropped[DP_RELAY_RATE_LIMIT], 1);
 }
 
-static void handle_segment(struct forward *f, const struct usock_msg *m, uint8_t *data, uint32_t size)
+static void handle_segment(struct forward *f, const struct usock_msg *m, uint8_t *data,
+			   uint32_t size)
 {
 	struct geneve_hdr hdr;
 
@@ -261,18 +269,23 @@ struct usock *forward_sock(struct forward *f, enum ip_family family)
 
 /* --- opening --- */
 
-static int open_sock(const struct dp *dp, struct usock *s, enum ip_family family, uint16_t port, bool share)
+static int open_sock(const struct dp *dp, struct usock *s, enum ip_family family, uint16_t port,
+		     bool share)
 {
-	const struct usock_cfg cfg = { .family = family, .port = port, .mark = dp->fwmark,
-				       .can_share_port = share, .use_no_gso = dp->use_no_gso,
+	const struct usock_cfg cfg = { .family = family,
+				       .port = port,
+				       .mark = dp->fwmark,
+				       .can_share_port = share,
+				       .use_no_gso = dp->use_no_gso,
 				       .use_no_gro = dp->use_no_gro };
 
 	return usock_open(s, &cfg);
 }
 
-/* The first socket of a family tells whether the port is free: without SO_REUSEPORT a port that somebody else
- * shares is refused too. It is opened again with sharing at once. */
-static int open_first(const struct dp *dp, struct usock *s, enum ip_family family, uint16_t port, bool share)
+/* The first socket of a family tells whether the port is free: without SO_REUSEPORT a port that
+ * somebody else shares is refused too. It is opened again with sharing at once. */
+static int open_first(const struct dp *dp, struct usock *s, enum ip_family family, uint16_t port,
+		      bool share)
 {
 	int err = open_sock(dp, s, family, port, false);
 
@@ -305,7 +318,8 @@ static int open_one(struct dp *dp, struct forward **out, uint32_t number, uint16
 	if (!first) {
 		ret = open_first(dp, &f->socks[0], IP_V4, port, share);
 		if (ret) {
-			(void)snprintf(err, DP_ERR_MAX, "relay: udp4 port %u: %s", port, strerror(-ret));
+			(void)snprintf(err, DP_ERR_MAX, "relay: udp4 port %u: %s", port,
+				       strerror(-ret));
 			return ret;
 		}
 		ret = open_first(dp, &f->socks[1], IP_V6, port ? port : f->socks[0].port, share);
@@ -328,11 +342,13 @@ static int open_one(struct dp *dp, struct forward **out, uint32_t number, uint16
 	return ret;
 }
 
-int forward_open(struct dp *dp, uint16_t port, struct forward *set[static DP_RELAY_SOCKS_MAX], uint32_t *n,
-		 char err[static DP_ERR_MAX])
+int forward_open(struct dp *dp, uint16_t port, struct forward *set[static DP_RELAY_SOCKS_MAX],
+		 uint32_t *n, char err[static DP_ERR_MAX])
 {
 	const long cores = sysconf(_SC_NPROCESSORS_ONLN);
-	const uint32_t want = cores < 1 ? 1 : cores > DP_RELAY_SOCKS_MAX ? DP_RELAY_SOCKS_MAX : (uint32_t)cores;
+	const uint32_t want = cores < 1                    ? 1
+			      : cores > DP_RELAY_SOCKS_MAX ? DP_RELAY_SOCKS_MAX
+							   : (uint32_t)cores;
 	int ret = 0;
 
 	(void)snprintf(err, DP_ERR_MAX, "relay: out of memory");
@@ -356,6 +372,7 @@ int forward_open(struct dp *dp, uint16_t port, struct forward *set[static DP_REL
 	}
 	log_info(dp->log, "relay: listening on udp4:%u sockets=%u", set[0]->socks[0].port, *n);
 	if (set[0]->socks[1].fd >= 0)
-		log_info(dp->log, "relay: listening on udp6:%u sockets=%u", set[0]->socks[1].port, *n);
+		log_info(dp->log, "relay: listening on udp6:%u sockets=%u", set[0]->socks[1].port,
+			 *n);
 	return 0;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Event loop of the control thread: epoll, one timerfd for the deadline heap, signalfd, helper thread. */
+/* Event loop of the control thread: epoll, one timerfd for the deadline heap, signalfd, helper
+ * thread. */
 #include "config.h"
 
 #include "daemon/loop.h"
@@ -19,9 +20,9 @@
 #include "base/log.h"
 
 enum {
-	EVENTS_MAX = 64,            /* descriptors served per turn */
-	TIMERS_MAX = 256,           /* timers run per turn, so that descriptors get their turn too */
-	HELPER_STACK = 256 * 1024,  /* name resolution and TLS set-up stay well below */
+	EVENTS_MAX = 64,           /* descriptors served per turn */
+	TIMERS_MAX = 256,          /* timers run per turn, so that descriptors get their turn too */
+	HELPER_STACK = 256 * 1024, /* name resolution and TLS set-up stay well below */
 };
 
 /* The helper thread and its queues. */
@@ -222,7 +223,8 @@ void loop_job_post(struct loop *l, struct loop_job *job)
 
 /* --- descriptors --- */
 
-int loop_fd_add(struct loop *l, struct loop_fd *w, int fd, uint32_t events, loop_fd_fn fn, void *ctx)
+int loop_fd_add(struct loop *l, struct loop_fd *w, int fd, uint32_t events, loop_fd_fn fn,
+		void *ctx)
 {
 	struct epoll_event ev = { .events = events, .data.ptr = w };
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* The control thread's event loop: file descriptors (epoll), timers (one deadline heap, one timerfd on
- * CLOCK_BOOTTIME, so that deadlines pass while a laptop sleeps), signals (signalfd), and the helper
- * thread for calls that may block (DNS lookup, sqlite sync, TLS set-up, grace periods).
+/* The control thread's event loop: file descriptors (epoll), timers (one deadline heap, one timerfd
+ * on CLOCK_BOOTTIME, so that deadlines pass while a laptop sleeps), signals (signalfd), and the
+ * helper thread for calls that may block (DNS lookup, sqlite sync, TLS set-up, grace periods).
  *
- * Everything here belongs to the thread that runs loop_run(); the only exception is loop_wake(). The
- * clock is read once per turn: callbacks get that time, so all events of a turn have the same 'now'.
+ * Everything here belongs to the thread that runs loop_run(); the only exception is loop_wake().
+ * The clock is read once per turn: callbacks get that time, so all events of a turn have the same
+ * 'now'.
  *
  *   struct loop *l = loop_new(log);
  *   loop_fd_add(l, &conn->watch, fd, EPOLLIN, conn_ready, conn);
@@ -27,14 +28,14 @@
 struct log;
 struct loop;
 
-/* 'events' is what epoll reported (EPOLLIN, EPOLLOUT, EPOLLHUP, EPOLLERR …). The callback may delete any
- * watch, its own included, and free its memory. */
+/* 'events' is what epoll reported (EPOLLIN, EPOLLOUT, EPOLLHUP, EPOLLERR …). The callback may
+ * delete any watch, its own included, and free its memory. */
 typedef void (*loop_fd_fn)(void *ctx, uint32_t events, struct mono now);
 typedef void (*loop_timer_fn)(void *ctx, struct mono now);
 typedef void (*loop_signal_fn)(void *ctx, int signo, struct mono now);
 
-/* One watched descriptor; a member of its owner's struct. Zero it before the first use. The descriptor
- * stays the owner's: delete the watch first, then close. */
+/* One watched descriptor; a member of its owner's struct. Zero it before the first use. The
+ * descriptor stays the owner's: delete the watch first, then close. */
 struct loop_fd {
 	int fd;
 	loop_fd_fn fn; /* null: not watched */
@@ -50,8 +51,8 @@ struct loop_timer {
 
 /* One slow job; a member of its owner's struct, which must live until 'done' was called. */
 struct loop_job {
-	/* Runs on the helper thread; may block. Touches nothing but what 'ctx' leads to and the owner
-	 * leaves alone meanwhile. */
+	/* Runs on the helper thread; may block. Touches nothing but what 'ctx' leads to and the
+	 * owner leaves alone meanwhile. */
 	void (*run)(void *ctx);
 	/* Runs on the loop's thread afterwards. 'did_run' is false if the loop was freed before the
 	 * job's turn came. Null: nobody waits for it. */
@@ -65,14 +66,14 @@ struct loop_job {
 /* Makes a loop and starts its helper thread. 'log' is borrowed, may be null. Null if the system
  * refuses (errno says why). */
 MESH_MUST_USE struct loop *loop_new(const struct log *log);
-/* Finishes the job that is running, calls 'done' of every posted job, stops the helper thread and frees the
- * loop. Null is accepted. */
+/* Finishes the job that is running, calls 'done' of every posted job, stops the helper thread and
+ * frees the loop. Null is accepted. */
 void loop_free(struct loop *l);
 
 /* Turns until loop_stop(). Returns 0, or a negative errno if epoll itself failed. */
 MESH_MUST_USE int loop_run(struct loop *l);
-/* One turn: waits at most 'max_ms' (-1 = until something happens), runs what is due. For tests and for
- * draining at shutdown. Returns 0 or a negative errno. */
+/* One turn: waits at most 'max_ms' (-1 = until something happens), runs what is due. For tests and
+ * for draining at shutdown. Returns 0 or a negative errno. */
 MESH_MUST_USE int loop_turn(struct loop *l, int max_ms);
 /* loop_run() returns at the end of this turn. */
 void loop_stop(struct loop *l);
@@ -84,11 +85,12 @@ void loop_wake(struct loop *l);
 void loop_set_turn_end(struct loop *l, loop_timer_fn fn, void *ctx);
 
 /* Watches 'fd' for 'events'. Returns 0 or a negative errno. */
-MESH_MUST_USE int loop_fd_add(struct loop *l, struct loop_fd *w, int fd, uint32_t events, loop_fd_fn fn,
-			      void *ctx);
+MESH_MUST_USE int loop_fd_add(struct loop *l, struct loop_fd *w, int fd, uint32_t events,
+			      loop_fd_fn fn, void *ctx);
 /* Changes the events of a watch. Returns 0 or a negative errno. */
 MESH_MUST_USE int loop_fd_mod(struct loop *l, struct loop_fd *w, uint32_t events);
-/* Ends the watch; harmless if there is none. No callback of it comes any more, even in this turn. */
+/* Ends the watch; harmless if there is none. No callback of it comes any more, even in this turn.
+ */
 void loop_fd_del(struct loop *l, struct loop_fd *w);
 
 /* Sets or moves a timer; MONO_NEVER stops it; a time in the past fires in the next turn. One shot.
@@ -96,12 +98,12 @@ void loop_fd_del(struct loop *l, struct loop_fd *w);
 void loop_timer_set(struct loop *l, struct loop_timer *t, struct mono deadline);
 void loop_timer_stop(struct loop *l, struct loop_timer *t);
 
-/* Blocks the signals of 'set' in this thread (call it before other threads start) and delivers them to
- * 'fn'. Once per loop. Returns 0 or a negative errno. */
+/* Blocks the signals of 'set' in this thread (call it before other threads start) and delivers them
+ * to 'fn'. Once per loop. Returns 0 or a negative errno. */
 MESH_MUST_USE int loop_signals(struct loop *l, const sigset_t *set, loop_signal_fn fn, void *ctx);
 
-/* Gives the job to the helper thread; jobs run one after the other in order. A job that is queued already
- * must not be posted again (ask 'is_queued'). */
+/* Gives the job to the helper thread; jobs run one after the other in order. A job that is queued
+ * already must not be posted again (ask 'is_queued'). */
 void loop_job_post(struct loop *l, struct loop_job *job);
 
 /* Current CLOCK_BOOTTIME. Any thread. */

@@ -46,11 +46,12 @@ static void read_all(int fd, struct bytes *out)
 	}
 }
 
-/* Runs a program of the system's path without a shell. True if it is there and exits with 0; '*out' gets what it
- * prints, with a final NUL. */
+/* Runs a program of the system's path without a shell. True if it is there and exits with 0; '*out'
+ * gets what it prints, with a final NUL. */
 static bool run(const char *const argv[], struct bytes *out)
 {
-	static const char *const envp[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", NULL };
+	static const char *const envp[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C",
+					    NULL };
 	posix_spawn_file_actions_t fa;
 	int pipe_fds[2], status = -1;
 	sigset_t none;
@@ -86,7 +87,8 @@ static bool run(const char *const argv[], struct bytes *out)
 	} else {
 		(void)close(pipe_fds[0]);
 	}
-	return pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0 && bytes_append(out, "", 1) == 0;
+	return pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0 &&
+	       bytes_append(out, "", 1) == 0;
 }
 
 /* --- what they say --- */
@@ -104,7 +106,8 @@ static bool drops_all(const cJSON *rule)
 	const cJSON *e;
 	bool drops = false;
 
-	cJSON_ArrayForEach(e, cJSON_GetObjectItemCaseSensitive(rule, "expr")) {
+	cJSON_ArrayForEach(e, cJSON_GetObjectItemCaseSensitive(rule, "expr"))
+	{
 		if (cJSON_HasObjectItem(e, "drop") || cJSON_HasObjectItem(e, "reject"))
 			drops = true;
 		else if (!cJSON_HasObjectItem(e, "counter") && !cJSON_HasObjectItem(e, "log"))
@@ -126,7 +129,8 @@ static bool is_closed(const cJSON *list, const cJSON *chain)
 
 	if (strcmp(text_of(chain, "policy"), "drop") == 0)
 		return true;
-	cJSON_ArrayForEach(e, list) {
+	cJSON_ArrayForEach(e, list)
+	{
 		const cJSON *rule = cJSON_GetObjectItemCaseSensitive(e, "rule");
 
 		if (rule && is_in_chain(rule, chain))
@@ -141,13 +145,16 @@ struct nft_firewall nft_parse_ruleset(const char *json, size_t size)
 	const cJSON *list = cJSON_GetObjectItemCaseSensitive(root, "nftables"), *e;
 	struct nft_firewall fw = { .kind = NFT_NONE };
 
-	cJSON_ArrayForEach(e, list) {
+	cJSON_ArrayForEach(e, list)
+	{
 		const cJSON *chain = cJSON_GetObjectItemCaseSensitive(e, "chain");
 		const char *family = text_of(chain, "family"), *table = text_of(chain, "table");
 
-		/* Packets for this host by IP; an accept elsewhere does not help against a drop here. */
+		/* Packets for this host by IP; an accept elsewhere does not help against a drop
+		 * here. */
 		if (!chain || strcmp(text_of(chain, "hook"), "input") != 0 ||
-		    (strcmp(family, "ip") != 0 && strcmp(family, "ip6") != 0 && strcmp(family, "inet") != 0) ||
+		    (strcmp(family, "ip") != 0 && strcmp(family, "ip6") != 0 &&
+		     strcmp(family, "inet") != 0) ||
 		    !is_closed(list, chain))
 			continue;
 		/* What the iptables program made is changed with it. */
@@ -180,7 +187,8 @@ struct nft_firewall nft_parse_iptables(const char *text)
 		line = end ? end + 1 : line + strlen(line);
 	}
 	/* A last rule without conditions. */
-	if (strncmp(last, "-A INPUT -j DROP", 16) == 0 || strncmp(last, "-A INPUT -j REJECT", 18) == 0)
+	if (strncmp(last, "-A INPUT -j DROP", 16) == 0 ||
+	    strncmp(last, "-A INPUT -j REJECT", 18) == 0)
 		fw.kind = NFT_IPTABLES;
 	return fw;
 }
@@ -254,7 +262,8 @@ static char *hint(char text[static NFT_HINT_MAX], const struct nft_firewall *fw,
 		break;
 	case NFT_FIREWALLD:
 		(void)snprintf(text, NFT_HINT_MAX,
-			       "sudo firewall-cmd --permanent --add-port=%u/%s && sudo firewall-cmd --reload",
+			       "sudo firewall-cmd --permanent --add-port=%u/%s && sudo "
+			       "firewall-cmd --reload",
 			       port, proto);
 		break;
 	case NFT_IPTABLES:
@@ -264,7 +273,8 @@ static char *hint(char text[static NFT_HINT_MAX], const struct nft_firewall *fw,
 			       proto, port, proto, port);
 		break;
 	case NFT_NFTABLES:
-		(void)snprintf(text, NFT_HINT_MAX, "sudo nft insert rule %s %s %s %s dport %u accept", fw->family,
+		(void)snprintf(text, NFT_HINT_MAX,
+			       "sudo nft insert rule %s %s %s %s dport %u accept", fw->family,
 			       fw->table, fw->chain, proto, port);
 		break;
 	}

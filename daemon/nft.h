@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the host's firewall means for us. Nothing is opened yet: the active firewall is recognised and the exact
- * line that opens a port is printed. Spec: host-network 4. */
+/* What the host's firewall means for us. Nothing is opened yet: the active firewall is recognised
+ * and the exact line that opens a port is printed. Spec: host-network 4. */
 #ifndef DAEMON_NFT_H
 #define DAEMON_NFT_H
 
@@ -8,11 +8,11 @@
 #include <stdint.h>
 
 enum nft_kind {
-	NFT_NONE,      /* nothing drops incoming packets, as far as can be seen */
+	NFT_NONE, /* nothing drops incoming packets, as far as can be seen */
 	NFT_UFW,
 	NFT_FIREWALLD,
-	NFT_IPTABLES,  /* the INPUT chain of an iptables table drops by policy or by its last rule */
-	NFT_NFTABLES,  /* the same of a base chain of nftables */
+	NFT_IPTABLES, /* the INPUT chain of an iptables table drops by policy or by its last rule */
+	NFT_NFTABLES, /* the same of a base chain of nftables */
 };
 
 struct nft_firewall {
@@ -25,20 +25,20 @@ struct nft_firewall {
 
 enum { NFT_HINT_MAX = 320 };
 
-/* Finds the active firewall. Reads files and runs the list commands of the tools that are installed (a
- * second at most each): slow, for commands and for the helper thread. */
+/* Finds the active firewall. Reads files and runs the list commands of the tools that are installed
+ * (a second at most each): slow, for commands and for the helper thread. */
 struct nft_firewall nft_detect(void);
 
-/* The command that lets UDP 'port' in, with its final NUL ("sudo ufw allow 40000/udp"); "" for NFT_NONE.
- * Pure. Returns 'text'. */
+/* The command that lets UDP 'port' in, with its final NUL ("sudo ufw allow 40000/udp"); "" for
+ * NFT_NONE. Pure. Returns 'text'. */
 char *nft_hint(char text[static NFT_HINT_MAX], struct nft_firewall fw, uint16_t port);
 /* The same for a TCP port. */
 char *nft_hint_tcp(char text[static NFT_HINT_MAX], struct nft_firewall fw, uint16_t port);
 
 /* The parts of nft_detect() that only read text. Pure; for tests. */
 
-/* Finds in the JSON of "nft -j list ruleset" a base chain for input that drops by policy or by a last rule without
- * conditions. */
+/* Finds in the JSON of "nft -j list ruleset" a base chain for input that drops by policy or by a
+ * last rule without conditions. */
 struct nft_firewall nft_parse_ruleset(const char *json, size_t size);
 /* The same in the output of "iptables -S INPUT". */
 struct nft_firewall nft_parse_iptables(const char *text);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Single-producer, single-consumer rings of variable-size records, and the bell that wakes a consumer.
+/* Single-producer, single-consumer rings of variable-size records, and the bell that wakes a
+ * consumer.
  *
- * A record is an 8-byte head (its size, or SKIP: the rest of the ring is unused) and its bytes, rounded up
- * to 8. Positions count bytes for ever and are taken modulo the size. */
+ * A record is an 8-byte head (its size, or SKIP: the rest of the ring is unused) and its bytes,
+ * rounded up to 8. Positions count bytes for ever and are taken modulo the size. */
 #include "config.h"
 
 #include "daemon/ring.h"
@@ -51,7 +52,8 @@ static bool has_room(struct ring *r, uint64_t head, uint64_t need)
 {
 	if (head + need - r->seen_tail <= r->size)
 		return true;
-	/* Acquire: pairs with the release in ring_pop(), so that the consumer is done with the room. */
+	/* Acquire: pairs with the release in ring_pop(), so that the consumer is done with the
+	 * room. */
 	r->seen_tail = atomic_load_explicit(&r->tail, memory_order_acquire);
 	return head + need - r->seen_tail <= r->size;
 }
@@ -152,9 +154,9 @@ void bell_ring(struct bell *b)
 {
 	const uint64_t one = 1;
 
-	/* Sequentially consistent against bell_clear(): either the consumer sees what was committed before
-	 * this, or this sees that the bell was cleared and rings again. The fence orders the commit before
-	 * the look at the flag. */
+	/* Sequentially consistent against bell_clear(): either the consumer sees what was committed
+	 * before this, or this sees that the bell was cleared and rings again. The fence orders the
+	 * commit before the look at the flag. */
 	atomic_thread_fence(memory_order_seq_cst);
 	if (atomic_load_explicit(&b->is_rung, memory_order_relaxed) ||
 	    atomic_exchange_explicit(&b->is_rung, true, memory_order_seq_cst))

@@ -23,7 +23,7 @@
 enum {
 	COALESCE_MS = 250,
 	RESTORE_MS = 250,
-	RESTORE_BURST = 10,     /* then one every RESTORE_EVERY_S */
+	RESTORE_BURST = 10, /* then one every RESTORE_EVERY_S */
 	RESTORE_EVERY_S = 5,
 	ADDRS_MAX = 4096,
 };
@@ -148,8 +148,8 @@ int rtnl_flush(struct rtnl_req *q)
 			q->error = q->error ? q->error : -errno;
 			break;
 		}
-		for (const struct nlmsghdr *nlh = (const void *)answer; left && mnl_nlmsg_ok(nlh, n);
-		     nlh = mnl_nlmsg_next(nlh, &n))
+		for (const struct nlmsghdr *nlh = (const void *)answer;
+		     left && mnl_nlmsg_ok(nlh, n); nlh = mnl_nlmsg_next(nlh, &n))
 			take_ack(q, nlh, &left);
 	}
 	q->used = q->n = 0;
@@ -310,7 +310,8 @@ static uint32_t route_oif(const struct nlattr *const *tb)
 {
 	if (tb[RTA_OIF])
 		return mnl_attr_get_u32(tb[RTA_OIF]);
-	if (tb[RTA_MULTIPATH] && mnl_attr_get_payload_len(tb[RTA_MULTIPATH]) >= sizeof(struct rtnexthop)) {
+	if (tb[RTA_MULTIPATH] &&
+	    mnl_attr_get_payload_len(tb[RTA_MULTIPATH]) >= sizeof(struct rtnexthop)) {
 		const struct rtnexthop *nh = mnl_attr_get_payload(tb[RTA_MULTIPATH]);
 
 		return (uint32_t)nh->rtnh_ifindex;
@@ -338,7 +339,8 @@ static int take_default(const struct nlmsghdr *nlh, void *data)
 	return MNL_CB_OK;
 }
 
-/* An address of the interface, for a route that names none: not link-local, not temporary if there is another. */
+/* An address of the interface, for a route that names none: not link-local, not temporary if there
+ * is another. */
 static struct ip addr_of(struct rtnl *r, uint32_t ifindex, enum ip_family family)
 {
 	struct ip best = { 0 };
@@ -350,8 +352,9 @@ static struct ip addr_of(struct rtnl *r, uint32_t ifindex, enum ip_family family
 	for (size_t i = 0; i < n; i++) {
 		const struct rtnl_addr *a = &v[i];
 
-		if (a->ifindex != ifindex || a->prefix.ip.family != family || ip_is_link_local(&a->prefix.ip) ||
-		    a->is_deprecated || (ip_is_set(&best) && a->is_temporary))
+		if (a->ifindex != ifindex || a->prefix.ip.family != family ||
+		    ip_is_link_local(&a->prefix.ip) || a->is_deprecated ||
+		    (ip_is_set(&best) && a->is_temporary))
 			continue;
 		if (!ip_is_set(&best))
 			best = a->prefix.ip;
@@ -363,7 +366,8 @@ static struct ip addr_of(struct rtnl *r, uint32_t ifindex, enum ip_family family
 int rtnl_default(struct rtnl *r, enum ip_family family, uint32_t *ifindex, struct ip *src)
 {
 	struct default_route d = { .except = r->ifindex };
-	const int err = rtnl_dump(&r->req, RTM_GETROUTE, rtnl_af((uint8_t)family), take_default, &d);
+	const int err =
+		rtnl_dump(&r->req, RTM_GETROUTE, rtnl_af((uint8_t)family), take_default, &d);
 
 	if (err)
 		return err;
@@ -382,7 +386,8 @@ bool rtnl_has_ipv6(uint32_t ifindex)
 
 	if (ifindex && !if_indextoname(ifindex, name))
 		return false;
-	/* Linux keeps IPv6 off for an interface made while 'all' is off, so its own switch says it all. */
+	/* Linux keeps IPv6 off for an interface made while 'all' is off, so its own switch says it
+	 * all. */
 	(void)snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/disable_ipv6", name);
 	f = fopen(path, "re");
 	if (!f)
@@ -416,7 +421,8 @@ static bool has_addr(const struct picture *p, const struct rtnl_addr *a)
 static int compare(const struct picture *a, const struct picture *b)
 {
 	if (memcmp(a->default_if, b->default_if, sizeof(a->default_if)) != 0 ||
-	    !ip_eq(&a->default_src[0], &b->default_src[0]) || !ip_eq(&a->default_src[1], &b->default_src[1]))
+	    !ip_eq(&a->default_src[0], &b->default_src[0]) ||
+	    !ip_eq(&a->default_src[1], &b->default_src[1]))
 		return RTNL_MAJOR;
 	if (a->n_addrs != b->n_addrs)
 		return RTNL_MINOR;
@@ -426,7 +432,8 @@ static int compare(const struct picture *a, const struct picture *b)
 	return 0;
 }
 
-/* Looks at the whole and reports what differs: notices alone repeat themselves and come in any order. */
+/* Looks at the whole and reports what differs: notices alone repeat themselves and come in any
+ * order. */
 static void look(struct rtnl *r, struct mono now)
 {
 	struct picture p;
@@ -469,7 +476,8 @@ static void restore_due(void *ctx, struct mono now)
 	if (rtnl_make_so(&r->req, &r->wanted, err) < 0)
 		log_warn(r->log, "rtnl: %s", err);
 	else if (r->req.total != before)
-		log_info(r->log, "rtnl: restored addresses, routes or rules that somebody had removed");
+		log_info(r->log,
+			 "rtnl: restored addresses, routes or rules that somebody had removed");
 }
 
 /* What a notice asks for. */
@@ -486,8 +494,8 @@ static bool is_our_rule(const struct nlmsghdr *nlh)
 
 	rtnl_attrs(nlh, sizeof(struct fib_rule_hdr), tb, FRA_MAX);
 	prio = tb[FRA_PRIORITY] ? mnl_attr_get_u32(tb[FRA_PRIORITY]) : 0;
-	return prio == RTNL_RULE_BASE + 10 || prio == RTNL_RULE_BASE + 30 || prio == RTNL_RULE_BASE + 50 ||
-	       prio == RTNL_RULE_BASE + 70;
+	return prio == RTNL_RULE_BASE + 10 || prio == RTNL_RULE_BASE + 30 ||
+	       prio == RTNL_RULE_BASE + 50 || prio == RTNL_RULE_BASE + 70;
 }
 
 static void judge_route(struct notice *n, const struct nlmsghdr *nlh)
@@ -564,15 +572,16 @@ static void mon_ready(void *ctx, uint32_t events, struct mono now)
 
 static int open_monitor(struct rtnl *r)
 {
-	static const int groups[] = { RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_ROUTE,
-				      RTNLGRP_IPV6_ROUTE, RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_RULE };
+	static const int groups[] = { RTNLGRP_LINK,       RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR,
+				      RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE,  RTNLGRP_IPV4_RULE,
+				      RTNLGRP_IPV6_RULE };
 
 	r->mon = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (!r->mon || mnl_socket_bind(r->mon, 0, MNL_SOCKET_AUTOPID) < 0)
 		return -errno;
 	for (size_t i = 0; i < ARRAY_LEN(groups); i++)
-		(void)mnl_socket_setsockopt(r->mon, NETLINK_ADD_MEMBERSHIP, (void *)(uintptr_t)&groups[i],
-					    sizeof(groups[i]));
+		(void)mnl_socket_setsockopt(r->mon, NETLINK_ADD_MEMBERSHIP,
+					    (void *)(uintptr_t)&groups[i], sizeof(groups[i]));
 	return loop_fd_add(r->loop, &r->watch, mnl_socket_get_fd(r->mon), EPOLLIN, mon_ready, r);
 }
 
@@ -641,7 +650,8 @@ static struct prefix *copy_list(const struct prefix *list, size_t n)
 
 int rtnl_apply(struct rtnl *r, const struct rtnl_wanted *w, char err[static RTNL_ERR_MAX])
 {
-	struct prefix *addrs = copy_list(w->addrs, w->n_addrs), *routes = copy_list(w->routes, w->n_routes);
+	struct prefix *addrs = copy_list(w->addrs, w->n_addrs),
+		      *routes = copy_list(w->routes, w->n_routes);
 
 	if (!addrs || !routes) {
 		free(addrs);

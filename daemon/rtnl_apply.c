@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Makes addresses, link, routes and rules so: adds what is missing first, then removes what is ours and not
- * wanted. Running it twice changes nothing the second time. */
+/* Makes addresses, link, routes and rules so: adds what is missing first, then removes what is ours
+ * and not wanted. Running it twice changes nothing the second time. */
 #include "config.h"
 
 #include <errno.h>
@@ -45,7 +45,7 @@ struct there {
 	uint32_t mtu;
 	bool is_up;
 	bool rule_is_there[RULES_N];
-	bool is_any_if;       /* routes of our table, whatever their interface */
+	bool is_any_if; /* routes of our table, whatever their interface */
 };
 
 static void note_extra(struct there *t, const struct prefix *p)
@@ -82,7 +82,8 @@ static int take_addr(const struct nlmsghdr *nlh, void *data)
 	if (m->ifa_index != t->w->ifindex)
 		return MNL_CB_OK;
 	rtnl_attrs(nlh, sizeof(*m), tb, IFA_MAX);
-	p = (struct prefix){ rtnl_ip(m->ifa_family, tb[IFA_LOCAL] ? tb[IFA_LOCAL] : tb[IFA_ADDRESS]),
+	p = (struct prefix){ rtnl_ip(m->ifa_family,
+				     tb[IFA_LOCAL] ? tb[IFA_LOCAL] : tb[IFA_ADDRESS]),
 			     m->ifa_prefixlen };
 	i = find_prefix(t->w->addrs, t->w->n_addrs, &p);
 	if (i >= 0)
@@ -162,9 +163,9 @@ static void put_ip(struct nlmsghdr *nlh, uint16_t type, const struct ip *ip)
 
 static void change_addr(struct rtnl_req *q, uint32_t ifindex, const struct prefix *p, bool add)
 {
-	struct nlmsghdr *nlh = rtnl_begin(q, add ? RTM_NEWADDR : RTM_DELADDR,
-					  add ? NLM_F_CREATE | NLM_F_REPLACE : 0,
-					  add ? EEXIST : EADDRNOTAVAIL);
+	struct nlmsghdr *nlh =
+		rtnl_begin(q, add ? RTM_NEWADDR : RTM_DELADDR,
+			   add ? NLM_F_CREATE | NLM_F_REPLACE : 0, add ? EEXIST : EADDRNOTAVAIL);
 	struct ifaddrmsg *m = mnl_nlmsg_put_extra_header(nlh, sizeof(*m));
 
 	m->ifa_family = rtnl_af(p->ip.family);
@@ -180,8 +181,9 @@ static void change_addr(struct rtnl_req *q, uint32_t ifindex, const struct prefi
 
 static void change_route(struct rtnl_req *q, uint32_t ifindex, const struct prefix *p, bool add)
 {
-	struct nlmsghdr *nlh = rtnl_begin(q, add ? RTM_NEWROUTE : RTM_DELROUTE,
-					  add ? NLM_F_CREATE | NLM_F_REPLACE : 0, add ? EEXIST : ESRCH);
+	struct nlmsghdr *nlh =
+		rtnl_begin(q, add ? RTM_NEWROUTE : RTM_DELROUTE,
+			   add ? NLM_F_CREATE | NLM_F_REPLACE : 0, add ? EEXIST : ESRCH);
 	struct rtmsg *m = mnl_nlmsg_put_extra_header(nlh, sizeof(*m));
 
 	m->rtm_family = rtnl_af(p->ip.family);
@@ -189,7 +191,8 @@ static void change_route(struct rtnl_req *q, uint32_t ifindex, const struct pref
 	m->rtm_table = RTNL_TABLE;
 	m->rtm_protocol = add ? RTPROT_STATIC : RTPROT_UNSPEC;
 	m->rtm_scope = add && p->ip.family == IP_V4 ? RT_SCOPE_LINK
-		       : add ? RT_SCOPE_UNIVERSE : RT_SCOPE_NOWHERE;
+		       : add                        ? RT_SCOPE_UNIVERSE
+						    : RT_SCOPE_NOWHERE;
 	m->rtm_type = add ? RTN_UNICAST : RTN_UNSPEC;
 	if (p->bits)
 		put_ip(nlh, RTA_DST, &p->ip);
@@ -200,8 +203,9 @@ static void change_route(struct rtnl_req *q, uint32_t ifindex, const struct pref
 
 static void change_rule(struct rtnl_req *q, uint8_t family, const struct rule *r, bool add)
 {
-	struct nlmsghdr *nlh = rtnl_begin(q, add ? RTM_NEWRULE : RTM_DELRULE,
-					  add ? NLM_F_CREATE | NLM_F_EXCL : 0, add ? EEXIST : ENOENT);
+	struct nlmsghdr *nlh =
+		rtnl_begin(q, add ? RTM_NEWRULE : RTM_DELRULE, add ? NLM_F_CREATE | NLM_F_EXCL : 0,
+			   add ? EEXIST : ENOENT);
 	struct fib_rule_hdr *m = mnl_nlmsg_put_extra_header(nlh, sizeof(*m));
 
 	m->family = family;
@@ -229,7 +233,8 @@ static void change_link(struct rtnl_req *q, uint32_t ifindex, uint32_t mtu, bool
 	rtnl_end(q, nlh);
 }
 
-/* No link-local address of the kernel's making: nothing in a mesh answers its router solicitations. */
+/* No link-local address of the kernel's making: nothing in a mesh answers its router solicitations.
+ */
 static void no_link_local(struct rtnl_req *q, uint32_t ifindex)
 {
 	struct nlmsghdr *nlh = rtnl_begin(q, RTM_NEWLINK, 0, 0);
@@ -288,7 +293,8 @@ static void step_link(struct steps *s, bool before)
 	const struct rtnl_wanted *w = s->t.w;
 
 	if (before) {
-		check(s, "reading links", rtnl_dump(s->q, RTM_GETLINK, AF_UNSPEC, take_link, &s->t));
+		check(s, "reading links",
+		      rtnl_dump(s->q, RTM_GETLINK, AF_UNSPEC, take_link, &s->t));
 		if (s->has_v6 && !s->t.is_up) {
 			no_link_local(s->q, w->ifindex);
 			(void)rtnl_flush(s->q); /* old kernels do not know it: only noise is left */
@@ -308,7 +314,8 @@ static void step_routes(struct steps *s)
 	s->t.n_extra = 0;
 	check(s, "reading routes", rtnl_dump(s->q, RTM_GETROUTE, AF_INET, take_route, &s->t));
 	if (s->has_v6)
-		check(s, "reading routes", rtnl_dump(s->q, RTM_GETROUTE, AF_INET6, take_route, &s->t));
+		check(s, "reading routes",
+		      rtnl_dump(s->q, RTM_GETROUTE, AF_INET6, take_route, &s->t));
 	for (size_t i = 0; i < w->n_routes && w->is_up; i++)
 		if (!s->t.route_is_there[i] && is_possible(s, &w->routes[i].ip))
 			change_route(s->q, w->ifindex, &w->routes[i], true);
@@ -323,7 +330,8 @@ static void step_rules(struct steps *s)
 
 	for (int f = 0; f < (s->has_v6 ? 2 : 1); f++) {
 		memset(s->t.rule_is_there, 0, sizeof(s->t.rule_is_there));
-		check(s, "reading rules", rtnl_dump(s->q, RTM_GETRULE, families[f], take_rule, &s->t));
+		check(s, "reading rules",
+		      rtnl_dump(s->q, RTM_GETRULE, families[f], take_rule, &s->t));
 		for (int i = 0; i < RULES_N; i++)
 			if (s->t.rule_is_there[i] != s->t.w->is_up)
 				change_rule(s->q, families[f], &rules[i], s->t.w->is_up);

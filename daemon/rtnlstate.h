@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Inside of rtnl: request socket, dumps and batches, shared by rtnl.c (monitor, queries) and rtnl_apply.c. */
+/* Inside of rtnl: request socket, dumps and batches, shared by rtnl.c (monitor, queries) and
+ * rtnl_apply.c. */
 #ifndef DAEMON_RTNLSTATE_H
 #define DAEMON_RTNLSTATE_H
 
@@ -35,17 +36,18 @@ struct rtnl_req {
 MESH_MUST_USE int rtnl_req_open(struct rtnl_req *q);
 void rtnl_req_close(struct rtnl_req *q);
 
-/* Begins a request in the batch (which is sent first if it is full) and returns its head. 'tolerate': EEXIST
- * for additions, ESRCH or ENOENT for removals, or 0. Ends with rtnl_end(). */
+/* Begins a request in the batch (which is sent first if it is full) and returns its head.
+ * 'tolerate': EEXIST for additions, ESRCH or ENOENT for removals, or 0. Ends with rtnl_end(). */
 struct nlmsghdr *rtnl_begin(struct rtnl_req *q, uint16_t type, uint16_t flags, int tolerate);
 void rtnl_end(struct rtnl_req *q, struct nlmsghdr *nlh);
 /* Sends the batch and collects the answers. Returns 0 or the first failure since the last call. */
 int rtnl_flush(struct rtnl_req *q);
 
-/* Asks for everything of a kind and calls 'fn' for each message. 'family' is AF_INET, AF_INET6 or AF_UNSPEC.
- * Returns 0 or a negative errno. */
+/* Asks for everything of a kind and calls 'fn' for each message. 'family' is AF_INET, AF_INET6 or
+ * AF_UNSPEC. Returns 0 or a negative errno. */
 typedef int (*rtnl_dump_fn)(const struct nlmsghdr *nlh, void *data);
-MESH_MUST_USE int rtnl_dump(struct rtnl_req *q, uint16_t type, uint8_t family, rtnl_dump_fn fn, void *data);
+MESH_MUST_USE int rtnl_dump(struct rtnl_req *q, uint16_t type, uint8_t family, rtnl_dump_fn fn,
+			    void *data);
 
 /* Attributes of a message behind 'head' bytes of fixed part, by type; absent ones are null. */
 void rtnl_attrs(const struct nlmsghdr *nlh, size_t head, const struct nlattr **tb, uint16_t max);
@@ -59,7 +61,8 @@ static inline uint8_t rtnl_af(uint8_t ip_family)
 
 /* --- rtnl_apply.c --- */
 
-MESH_MUST_USE int rtnl_make_so(struct rtnl_req *q, const struct rtnl_wanted *w, char err[static RTNL_ERR_MAX]);
+MESH_MUST_USE int rtnl_make_so(struct rtnl_req *q, const struct rtnl_wanted *w,
+			       char err[static RTNL_ERR_MAX]);
 /* Removes our rules, and the routes of our table that lead to 'ifindex' (0 = any). */
 int rtnl_remove_ours(struct rtnl_req *q, uint32_t ifindex);
 

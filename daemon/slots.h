@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* A table from 32-bit numbers (receiver indices, VNIs) to objects, changed by control while workers look things
- * up. Open addressing; a change is one store into a slot. Growing publishes a new array and retires the old.
+/* A table from 32-bit numbers (receiver indices, VNIs) to objects, changed by control while workers
+ * look things up. Open addressing; a change is one store into a slot. Growing publishes a new array
+ * and retires the old.
  *
- * An object's first member is its 'struct slots_entry'. After slots_del() workers may hold it until the grace
- * period: retire it. */
+ * An object's first member is its 'struct slots_entry'. After slots_del() workers may hold it until
+ * the grace period: retire it. */
 #ifndef DAEMON_SLOTS_H
 #define DAEMON_SLOTS_H
 
@@ -26,8 +27,8 @@ struct slots_array {
 struct slots {
 	struct snapshot_ptr array; /* struct slots_array; null while empty */
 	/* Control thread only. */
-	uint32_t n;      /* entries */
-	uint32_t n_used; /* entries and marks */
+	uint32_t n;                /* entries */
+	uint32_t n_used;           /* entries and marks */
 	struct snapshot *snapshot; /* borrowed */
 };
 
@@ -40,7 +41,8 @@ MESH_MUST_USE int slots_put(struct slots *s, struct slots_entry *e);
 struct slots_entry *slots_del(struct slots *s, uint32_t key);
 /* The entry, or null. Any thread. */
 struct slots_entry *slots_get(const struct slots *s, uint32_t key);
-/* Iteration by control: start with '*it' = 0; null at the end. Deleting the entry just returned is allowed. */
+/* Iteration by control: start with '*it' = 0; null at the end. Deleting the entry just returned is
+ * allowed. */
 struct slots_entry *slots_next(const struct slots *s, uint32_t *it);
 
 #endif

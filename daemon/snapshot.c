@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Grace periods: a list of retired objects that is swept after synchronize_rcu() on the helper thread. */
+/* Grace periods: a list of retired objects that is swept after synchronize_rcu() on the helper
+ * thread. */
 #include "config.h"
 
 #include "daemon/snapshot.h"
@@ -20,8 +21,8 @@
 #endif
 #endif
 
-/* ThreadSanitizer cannot see into liburcu: the edge from a worker's quiescent state to the end of the grace
- * period is told here, on an address that stands for it. */
+/* ThreadSanitizer cannot see into liburcu: the edge from a worker's quiescent state to the end of
+ * the grace period is told here, on an address that stands for it. */
 #ifdef HAVE_TSAN
 #include <sanitizer/tsan_interface.h>
 

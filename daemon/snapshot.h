@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: MIT */
-/* Publication of immutable objects and grace periods (liburcu, QSBR flavour; nothing else calls it).
+/* Publication of immutable objects and grace periods (liburcu, QSBR flavour; nothing else calls
+ * it).
  *
- * The control thread builds an object, stores a pointer to it, and retires the old one. A worker loads the
- * pointer and may use what it leads to until its next quiescent state: at the top of each batch it says so,
- * and before it sleeps it goes offline. The old object is freed when every worker has passed one.
+ * The control thread builds an object, stores a pointer to it, and retires the old one. A worker
+ * loads the pointer and may use what it leads to until its next quiescent state: at the top of each
+ * batch it says so, and before it sleeps it goes offline. The old object is freed when every worker
+ * has passed one.
  *
- *   control:  build new ──► snapshot_store() ──► snapshot_retire(old) ─ ─ ─ all workers passed → free(old)
+ *   control:  build ──► snapshot_store() ──► snapshot_retire(old) ─ ─ all passed → free(old)
  *   worker 0: quiescent … batch … quiescent … batch …
- *   worker 1: quiescent … batch … offline (asleep) …                     asleep counts as passed
+ *   worker 1: quiescent … batch … offline (asleep) …     asleep counts as passed
  *
- * Rules: no pointer is kept across batches; nothing is retired from a worker; a published object is const
- * for everybody. The control thread never waits: synchronize_rcu() runs on the loop's helper thread. */
+ * Rules: no pointer is kept across batches; nothing is retired from a worker; a published object is
+ * const for everybody. The control thread never waits: synchronize_rcu() runs on the loop's helper
+ * thread. */
 #ifndef DAEMON_SNAPSHOT_H
 #define DAEMON_SNAPSHOT_H
 
@@ -43,7 +46,8 @@ static inline void *snapshot_own(const struct snapshot_ptr *p)
 	return atomic_load_explicit(&p->p, memory_order_relaxed);
 }
 
-/* First member (or any member) of an object that is published: its place in the list of retired ones. */
+/* First member (or any member) of an object that is published: its place in the list of retired
+ * ones. */
 struct snapshot_item {
 	struct snapshot_item *next;
 	void (*free)(struct snapshot_item *item); /* wipes secrets and frees the object */
@@ -58,8 +62,8 @@ void snapshot_free(struct snapshot *s);
 void snapshot_retire(struct snapshot *s, struct snapshot_item *item,
 		     void (*fn)(struct snapshot_item *item));
 
-/* A worker calls these for itself: first and last thing in its life, at the top of each batch, around each
- * wait. Between offline and online it may not touch what it loaded. */
+/* A worker calls these for itself: first and last thing in its life, at the top of each batch,
+ * around each wait. Between offline and online it may not touch what it loaded. */
 void snapshot_thread_enter(void);
 void snapshot_thread_leave(void);
 void snapshot_quiescent(void);

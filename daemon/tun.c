@@ -24,7 +24,8 @@
 
 static int try_open(struct tun *t, const char *name, bool want_vnet_hdr)
 {
-	/* Exclusive: an interface of that name, even a persistent one of the same kind, is somebody else's. */
+	/* Exclusive: an interface of that name, even a persistent one of the same kind, is somebody
+	 * else's. */
 	struct ifreq ifr = { .ifr_flags = IFF_TUN | IFF_NO_PI | (short)IFF_TUN_EXCL };
 	int err;
 
@@ -45,8 +46,8 @@ static int try_open(struct tun *t, const char *name, bool want_vnet_hdr)
 	return 0;
 }
 
-/* Switches offloads on as far as this kernel goes. Without any, the header still says which checksums are to
- * be completed, so it stays. */
+/* Switches offloads on as far as this kernel goes. Without any, the header still says which
+ * checksums are to be completed, so it stays. */
 static void set_offloads(struct tun *t, const struct tun_cfg *cfg)
 {
 	const unsigned tcp = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6;
@@ -100,13 +101,16 @@ int tun_open(struct tun *t, const struct tun_cfg *cfg, char err[static TUN_ERR_M
 	if (ret == -EINVAL) {
 		ret = try_open(t, cfg->name, false);
 		if (!ret)
-			log_warn(cfg->log, "tun: %s: no offloads: every packet is handled alone, "
-				 "expect a tenth of the throughput", t->name);
+			log_warn(cfg->log,
+				 "tun: %s: no offloads: every packet is handled alone, "
+				 "expect a tenth of the throughput",
+				 t->name);
 	}
 	if (ret) {
 		(void)snprintf(err, TUN_ERR_MAX, "tun: %s: %s", cfg->name,
-			       ret == -EBUSY ? "already in use"
-			       : ret == -ENOENT ? "/dev/net/tun is missing" : strerror(-ret));
+			       ret == -EBUSY    ? "already in use"
+			       : ret == -ENOENT ? "/dev/net/tun is missing"
+						: strerror(-ret));
 		return ret;
 	}
 	set_offloads(t, cfg);

@@ -82,8 +82,8 @@ static void set_options(struct usock *s, const struct usock_cfg *cfg)
 	if (cfg->mark)
 		set_int(s->fd, SOL_SOCKET, SO_MARK, (int)cfg->mark);
 	set_int(s->fd, SOL_SOCKET, SO_RXQ_OVFL, 1);
-	s->has_gro = !cfg->use_no_gro &&
-		     setsockopt(s->fd, IPPROTO_UDP, UDP_GRO, &one, sizeof(one)) == 0;
+	s->has_gro =
+		!cfg->use_no_gro && setsockopt(s->fd, IPPROTO_UDP, UDP_GRO, &one, sizeof(one)) == 0;
 	/* Zero changes nothing: asks only whether the kernel knows the option. */
 	if (cfg->use_no_gso || setsockopt(s->fd, IPPROTO_UDP, UDP_SEGMENT, &zero, sizeof(zero)) < 0)
 		(void)counter_mark_set(&s->gso_off);
@@ -201,7 +201,8 @@ int usock_recv(const struct usock *s, struct usock_rx *rx)
 
 /* --- send --- */
 
-int usock_send_one(const struct usock *s, const struct usock_addr *to, const struct iovec *iov, size_t n)
+int usock_send_one(const struct usock *s, const struct usock_addr *to, const struct iovec *iov,
+		   size_t n)
 {
 	struct msghdr hdr = { .msg_iovlen = n, .msg_namelen = to->size };
 	struct usock_addr name = *to;
@@ -284,9 +285,10 @@ static void fill_hdr(struct mmsghdr *h, struct usock_run *run, uint8_t *control)
 /* May these errors of a GSO send mean that single datagrams would pass? */
 static bool is_gso_refusal(int err)
 {
-	/* EIO: the device cannot checksum; EINVAL and EMSGSIZE: a segment is larger than the path's MTU;
-	 * ENOPROTOOPT and EOPNOTSUPP: unusual devices and old kernels. */
-	return err == EIO || err == EINVAL || err == EMSGSIZE || err == ENOPROTOOPT || err == EOPNOTSUPP;
+	/* EIO: the device cannot checksum; EINVAL and EMSGSIZE: a segment is larger than the path's
+	 * MTU; ENOPROTOOPT and EOPNOTSUPP: unusual devices and old kernels. */
+	return err == EIO || err == EINVAL || err == EMSGSIZE || err == ENOPROTOOPT ||
+	       err == EOPNOTSUPP;
 }
 
 static bool wants_single(const struct usock *s, const struct usock_run *run)

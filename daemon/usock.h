@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* UDP sockets with batches: receive coalesced datagrams (UDP_GRO), send runs of equal segments in one call
- * (UDP_SEGMENT). One socket per address family; the struct is immutable after usock_open() but for 'gso_off'.
+/* UDP sockets with batches: receive coalesced datagrams (UDP_GRO), send runs of equal segments in
+ * one call (UDP_SEGMENT). One socket per address family; the struct is immutable after usock_open()
+ * but for 'gso_off'.
  *
- * Sockets are bound to the wildcard address and carry a mark, so that their packets never enter the tunnel
- * (host-network 3.1). Nothing here blocks. Spec: PERFORMANCE 2, peer-relay 4. */
+ * Sockets are bound to the wildcard address and carry a mark, so that their packets never enter the
+ * tunnel (host-network 3.1). Nothing here blocks. Spec: PERFORMANCE 2, peer-relay 4. */
 #ifndef DAEMON_USOCK_H
 #define DAEMON_USOCK_H
 
@@ -30,14 +31,14 @@ enum {
 
 struct usock_cfg {
 	enum ip_family family;
-	uint16_t port;       /* 0 = any */
-	uint32_t mark;       /* SO_MARK; 0 = none */
-	bool can_share_port; /* SO_REUSEPORT: several sockets of ours on one port */
+	uint16_t port;               /* 0 = any */
+	uint32_t mark;               /* SO_MARK; 0 = none */
+	bool can_share_port;         /* SO_REUSEPORT: several sockets of ours on one port */
 	bool use_no_gso, use_no_gro; /* tests: as if the kernel lacked them */
 };
 
 struct usock {
-	int fd; /* -1 = closed */
+	int fd;         /* -1 = closed */
 	uint8_t family; /* enum ip_family */
 	uint16_t port;  /* the real one */
 	bool has_gro;
@@ -58,8 +59,8 @@ struct usock_addr usock_addr(const struct ep *ep);
 /* IPv4-mapped addresses become IPv4; scope ids are not kept. */
 struct ep usock_ep(const struct usock_addr *addr);
 
-/* Opens and binds. A mark that is not permitted is skipped (host-network 3.1 has no better answer without
- * CAP_NET_ADMIN). Returns 0 or a negative errno: -EADDRINUSE, -EACCES, -EAFNOSUPPORT, … */
+/* Opens and binds. A mark that is not permitted is skipped (host-network 3.1 has no better answer
+ * without CAP_NET_ADMIN). Returns 0 or a negative errno: -EADDRINUSE, -EACCES, -EAFNOSUPPORT, … */
 MESH_MUST_USE int usock_open(struct usock *s, const struct usock_cfg *cfg);
 void usock_close(struct usock *s);
 
@@ -69,11 +70,12 @@ void usock_close(struct usock *s);
 struct usock_msg {
 	uint8_t *data;
 	uint32_t size;
-	uint32_t seg_size;      /* = size if it is one datagram */
+	uint32_t seg_size; /* = size if it is one datagram */
 	struct usock_addr from;
 };
 
-/* A thread's receive buffers: USOCK_RECV_MAX times USOCK_RECV_SIZE bytes, taken page by page as used. */
+/* A thread's receive buffers: USOCK_RECV_MAX times USOCK_RECV_SIZE bytes, taken page by page as
+ * used. */
 struct usock_rx {
 	uint8_t *buf; /* mmap */
 	struct usock_msg msgs[USOCK_RECV_MAX];
@@ -85,32 +87,33 @@ MESH_MUST_USE int usock_rx_init(struct usock_rx *rx);
 void usock_rx_wipe(struct usock_rx *rx);
 /* Gives the pages back; what was received is gone. */
 void usock_rx_trim(struct usock_rx *rx);
-/* Fills rx->msgs. Returns how many, 0 if there is nothing, or a negative errno. Empty datagrams have size 0. */
+/* Fills rx->msgs. Returns how many, 0 if there is nothing, or a negative errno. Empty datagrams
+ * have size 0. */
 MESH_MUST_USE int usock_recv(const struct usock *s, struct usock_rx *rx);
 
 /* --- send --- */
 
-/* Segments for one address, all of 'seg_size' bytes but the last, which may be shorter. They are gathered:
- * contiguous segments may share a piece; each piece must hold whole segments. */
+/* Segments for one address, all of 'seg_size' bytes but the last, which may be shorter. They are
+ * gathered: contiguous segments may share a piece; each piece must hold whole segments. */
 struct usock_run {
 	struct usock_addr to;
 	struct iovec *iov;
 	uint32_t n_iov;
-	uint32_t n_segs;   /* 1..USOCK_RUN_SEGS_MAX */
+	uint32_t n_segs; /* 1..USOCK_RUN_SEGS_MAX */
 	uint32_t seg_size;
-	uint32_t bytes;    /* 1..USOCK_RUN_BYTES_MAX */
-	bool is_single;    /* in: do not use GSO (the path refused it before) */
-	int error;         /* out: 0, or a negative errno; some segments may have gone out */
-	bool was_too_big;  /* out: EMSGSIZE or EINVAL with GSO: sent again one by one */
+	uint32_t bytes;   /* 1..USOCK_RUN_BYTES_MAX */
+	bool is_single;   /* in: do not use GSO (the path refused it before) */
+	int error;        /* out: 0, or a negative errno; some segments may have gone out */
+	bool was_too_big; /* out: EMSGSIZE or EINVAL with GSO: sent again one by one */
 };
 
-/* Sends the runs in order. A run refused with GSO (EIO, EINVAL, EMSGSIZE) is sent again datagram by datagram,
- * never dropped for that. EAGAIN and per-destination errors are left in 'error'. Returns the number of
- * system calls. */
+/* Sends the runs in order. A run refused with GSO (EIO, EINVAL, EMSGSIZE) is sent again datagram by
+ * datagram, never dropped for that. EAGAIN and per-destination errors are left in 'error'. Returns
+ * the number of system calls. */
 unsigned usock_send(struct usock *s, struct usock_run *runs, size_t n);
 
 /* One datagram. Returns 0 or a negative errno. */
-MESH_MUST_USE int usock_send_one(const struct usock *s, const struct usock_addr *to, const struct iovec *iov,
-				 size_t n);
+MESH_MUST_USE int usock_send_one(const struct usock *s, const struct usock_addr *to,
+				 const struct iovec *iov, size_t n);
 
 #endif

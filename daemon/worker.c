@@ -79,7 +79,8 @@ bool worker_note(struct worker *w, const struct dp_note *note, const void *data,
 	return true;
 }
 
-bool worker_note_stranger(struct worker *w, const struct dp_note *note, const void *data, size_t size)
+bool worker_note_stranger(struct worker *w, const struct dp_note *note, const void *data,
+			  size_t size)
 {
 	return ring_used(&w->notes) < DP_RING_SIZE / 4 * 3 && worker_note(w, note, data, size);
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* The in worker: UDP (and DERP, by ring) → open → replay → inner source → filter → TUN.
  *
- * A batch receives coalesced datagrams, opens the segments in place in groups of one key, and writes what
- * passed to TUN, gathered again into super-packets: nothing is copied in between. The order
- * authenticate → replay → inner source → filter is fixed, and each step has its own drop counter.
+ * A batch receives coalesced datagrams, opens the segments in place in groups of one key, and
+ * writes what passed to TUN, gathered again into super-packets: nothing is copied in between. The
+ * order authenticate → replay → inner source → filter is fixed, and each step has its own drop
+ * counter.
  *
  * Everything that is not WireGuard data goes to control with its source and arrival time. */
 #include "config.h"
@@ -22,8 +23,8 @@
 enum {
 	PKTS_MAX = OFFLOAD_PKTS_MAX, /* a flush */
 	SRCS_MAX = 256,
-	IOV_MAX_PKTS = 1000,         /* pieces a writev: UIO_MAXIOV is 1024 */
-	BATCHES_MAX = 4,             /* receives per socket before the other one's turn */
+	IOV_MAX_PKTS = 1000, /* pieces a writev: UIO_MAXIOV is 1024 */
+	BATCHES_MAX = 4,     /* receives per socket before the other one's turn */
 };
 
 /* Where packets of the batch came from. */
@@ -136,8 +137,8 @@ static bool is_let_in(struct in *in, const struct dp_table_entry *e, const struc
 }
 
 /* One authentic, fresh packet that is not empty. */
-static void deliver(struct in *in, const struct dp_peer *peer, const struct in_src *src, uint8_t *data,
-		    size_t size)
+static void deliver(struct in *in, const struct dp_peer *peer, const struct in_src *src,
+		    uint8_t *data, size_t size)
 {
 	const uint32_t index = peer->id.index;
 	struct ip_pkt ip;
@@ -156,8 +157,9 @@ static void deliver(struct in *in, const struct dp_peer *peer, const struct in_s
 		return;
 	}
 	if (ip.proto == IP_PKT_TSMP) {
-		const struct dp_note note = { .kind = DP_EV_TSMP, .peer = peer->id, .path = src->path,
-					      .when = in->now };
+		const struct dp_note note = {
+			.kind = DP_EV_TSMP, .peer = peer->id, .path = src->path, .when = in->now
+		};
 
 		if (!worker_note(&in->w, &note, data, ip.size))
 			drop(in, DP_IN_RING, 1);
@@ -166,12 +168,13 @@ static void deliver(struct in *in, const struct dp_peer *peer, const struct in_s
 	offload_gro_add(&in->gro, data, &ip);
 }
 
-/* Data of a peer that comes by another path than before is told to control, but not for every packet of two
- * paths that alternate. */
+/* Data of a peer that comes by another path than before is told to control, but not for every
+ * packet of two paths that alternate. */
 static void note_rx_path(struct in *in, struct dp_peer *peer, const struct in_src *src)
 {
-	const struct dp_note note = { .kind = DP_EV_RX_PATH, .peer = peer->id, .path = src->path,
-				      .when = in->now };
+	const struct dp_note note = {
+		.kind = DP_EV_RX_PATH, .peer = peer->id, .path = src->path, .when = in->now
+	};
 
 	if (path_eq(&peer->rx_path, &src->path) ||
 	    (!mono_is_zero(peer->rx_path_noted) &&
@@ -187,7 +190,8 @@ struct in_sum {
 	uint64_t n, n_data, bytes, inner;
 };
 
-static void count_fresh(struct in *in, struct dp_key *key, const struct in_src *src, const struct in_sum *sum)
+static void count_fresh(struct in *in, struct dp_key *key, const struct in_src *src,
+			const struct in_sum *sum)
 {
 	struct dp_peer *peer = key->peer;
 	const uint64_t head = src->path.kind == PATH_RELAY ? GENEVE_SIZE : 0;
@@ -203,8 +207,10 @@ static void count_fresh(struct in *in, struct dp_key *key, const struct in_src *
 		counter_set(&peer->last_rx_data, (uint64_t)in->now.ns);
 	}
 	if (keypair_note_received(key->kp, in->now, sum->n, sum->bytes, sum->n_data > 0)) {
-		const struct dp_note note = { .kind = DP_EV_KEY_ACTIVITY, .peer = peer->id,
-					      .path = src->path, .local_index = key->slot.key,
+		const struct dp_note note = { .kind = DP_EV_KEY_ACTIVITY,
+					      .peer = peer->id,
+					      .path = src->path,
+					      .local_index = key->slot.key,
 					      .when = in->now };
 
 		(void)worker_note(&in->w, &note, NULL, 0);
@@ -328,20 +334,24 @@ static bool add_data(struct in *in, uint8_t *data, uint32_t size, const struct p
 	return true;
 }
 
-static void to_control(struct in *in, enum dp_event_kind kind, const struct path_addr *path, bool control,
-		       const uint8_t *data, uint32_t size)
+static void to_control(struct in *in, enum dp_event_kind kind, const struct path_addr *path,
+		       bool control, const uint8_t *data, uint32_t size)
 {
-	const struct dp_note note = { .kind = (uint8_t)kind, .geneve_control = control, .path = *path,
-				      .sock = DP_SOCK_MAIN, .when = in->now };
+	const struct dp_note note = { .kind = (uint8_t)kind,
+				      .geneve_control = control,
+				      .path = *path,
+				      .sock = DP_SOCK_MAIN,
+				      .when = in->now };
 
 	if (!worker_note_stranger(&in->w, &note, data, size))
 		drop(in, DP_IN_RING, 1);
 }
 
-/* The relay shares this socket: bound sessions are forwarded here; what else carries a Geneve header may be for
- * the relay or for us as a client of another one, and control tells. True if it is dealt with. */
-static bool relay_takes(struct in *in, const struct classify *c, const struct usock_msg *m, uint8_t *data,
-			uint32_t size, const struct path_addr *path)
+/* The relay shares this socket: bound sessions are forwarded here; what else carries a Geneve
+ * header may be for the relay or for us as a client of another one, and control tells. True if it
+ * is dealt with. */
+static bool relay_takes(struct in *in, const struct classify *c, const struct usock_msg *m,
+			uint8_t *data, uint32_t size, const struct path_addr *path)
 {
 	const struct path_addr outer = path_direct(&path->ep);
 
@@ -392,7 +402,8 @@ static void handle_other(struct in *in, const struct usock_msg *m, uint8_t *data
 		to_control(in, DP_EV_HANDSHAKE, &path, false, body, left);
 		return;
 	default:
-		/* A stray byte that some senders put behind a batch is no error (peer-relay, trap 13). */
+		/* A stray byte that some senders put behind a batch is no error (peer-relay, trap
+		 * 13). */
 		if (size > 1)
 			drop(in, DP_IN_UNKNOWN, 1);
 	}
@@ -472,7 +483,8 @@ static bool take_udp(struct in *in, unsigned fam)
 
 static bool sleep_until_ready(struct in *in, bool is_trimmed)
 {
-	const struct usock *s4 = snapshot_load(&in->w.dp->sock[0]), *s6 = snapshot_load(&in->w.dp->sock[1]);
+	const struct usock *s4 = snapshot_load(&in->w.dp->sock[0]),
+			   *s6 = snapshot_load(&in->w.dp->sock[1]);
 	struct pollfd fds[3] = { { .fd = in->w.bell.fd, .events = POLLIN },
 				 { .fd = s4 ? s4->fd : -1, .events = POLLIN },
 				 { .fd = s6 ? s6->fd : -1, .events = POLLIN } };

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* The out worker: TUN → route → filter note → seal → UDP.
  *
- * A batch reads super-packets from TUN (and packets that control injects), writes their segments directly at their
- * final place in one arena, seals them in groups of one key, and sends runs of equal segments with one call each.
+ * A batch reads super-packets from TUN (and packets that control injects), writes their segments
+ * directly at their final place in one arena, seals them in groups of one key, and sends runs of
+ * equal segments with one call each.
  *
  *   arena:  [geneve 8][header 16][plaintext, padded][tag 16] [geneve 8][header 16] …
  *            only if a target of the path is a relay
@@ -21,10 +22,10 @@
 #include "wire/offload.h"
 
 enum {
-	ARENA_SIZE = 448 << 10,  /* about six super-packets */
-	PKTS_MAX = 512,          /* per flush */
-	READS_MAX = 64,          /* TUN reads a batch, so that orders and stopping get their turn */
-	RUN_LOOKBACK = 8,        /* runs that a packet may still join */
+	ARENA_SIZE = 448 << 10, /* about six super-packets */
+	PKTS_MAX = 512,         /* per flush */
+	READS_MAX = 64,         /* TUN reads a batch, so that orders and stopping get their turn */
+	RUN_LOOKBACK = 8,       /* runs that a packet may still join */
 	SEG_OVERHEAD = GENEVE_SIZE + WGMSG_DATA_OVERHEAD + WGMSG_PADDING,
 	SEGS_LIMIT = USOCK_RUN_SEGS_MAX,
 };
@@ -91,10 +92,13 @@ static bool is_narrow(struct out *o, const struct ep *ep)
 
 static void note_narrow(struct out *o, const struct out_run *info)
 {
-	const struct dp_note note = { .kind = DP_EV_PATH_MTU, .peer = info->peer->id,
-				      .path = info->target->addr, .when = o->now };
-	const uint32_t i = o->n_narrow < DP_NARROW_MAX ? o->n_narrow++
-						       : (uint32_t)(o->now.ns >> 10) % DP_NARROW_MAX;
+	const struct dp_note note = { .kind = DP_EV_PATH_MTU,
+				      .peer = info->peer->id,
+				      .path = info->target->addr,
+				      .when = o->now };
+	const uint32_t i = o->n_narrow < DP_NARROW_MAX
+				   ? o->n_narrow++
+				   : (uint32_t)(o->now.ns >> 10) % DP_NARROW_MAX;
 
 	o->narrow[i] = (struct narrow){ info->target->addr.ep, mono_add_s(o->now, DP_NARROW_S) };
 	(void)worker_note(&o->w, &note, NULL, 0);
@@ -136,7 +140,8 @@ static void send_runs(struct out *o, unsigned fam)
 }
 
 /* The newest run to this target, if it can take a segment of 'size' bytes. */
-static struct usock_run *open_run(struct out *o, unsigned fam, const struct dp_target *t, uint32_t size)
+static struct usock_run *open_run(struct out *o, unsigned fam, const struct dp_target *t,
+				  uint32_t size)
 {
 	const uint32_t n = o->n_runs[fam];
 
@@ -168,7 +173,9 @@ static void add_to_run(struct out *o, struct dp_peer *peer, const struct dp_targ
 		at = o->n_runs[fam]++;
 		run = &o->runs[fam][at];
 		o->run_infos[fam][at] = (struct out_run){ .target = t, .peer = peer };
-		*run = (struct usock_run){ .to = t->to, .iov = o->iov[fam][at], .seg_size = size,
+		*run = (struct usock_run){ .to = t->to,
+					   .iov = o->iov[fam][at],
+					   .seg_size = size,
 					   .is_single = o->n_narrow && is_narrow(o, &t->addr.ep) };
 	}
 	run->n_segs++;
@@ -184,11 +191,12 @@ static void add_to_run(struct out *o, struct dp_peer *peer, const struct dp_targ
 	run->iov[run->n_iov++] = (struct iovec){ p, size };
 }
 
-static void send_derp(struct out *o, struct dp_peer *peer, const struct dp_target *t, const uint8_t *p,
-		      uint32_t size)
+static void send_derp(struct out *o, struct dp_peer *peer, const struct dp_target *t,
+		      const uint8_t *p, uint32_t size)
 {
-	const struct dp_note note = { .kind = DP_EV_DERP_OUT, .peer = peer->id, .path = t->addr,
-				      .when = o->now };
+	const struct dp_note note = {
+		.kind = DP_EV_DERP_OUT, .peer = peer->id, .path = t->addr, .when = o->now
+	};
 
 	if (!worker_note(&o->w, &note, p, size)) {
 		drop(o, DP_OUT_RING, 1);
@@ -216,7 +224,8 @@ static void send_pkt(struct out *o, uint32_t i)
 			break;
 		case PATH_RELAY:
 			memcpy(msg - GENEVE_SIZE, t->geneve, GENEVE_SIZE);
-			add_to_run(o, o->pkts[i].key->peer, t, msg - GENEVE_SIZE, size + GENEVE_SIZE);
+			add_to_run(o, o->pkts[i].key->peer, t, msg - GENEVE_SIZE,
+				   size + GENEVE_SIZE);
 			break;
 		case PATH_DERP:
 			send_derp(o, o->pkts[i].key->peer, t, msg, size);
@@ -227,13 +236,16 @@ static void send_pkt(struct out *o, uint32_t i)
 
 /* --- sealing --- */
 
-static void count_sealed(struct out *o, struct dp_key *key, uint32_t n, uint64_t bytes, uint64_t n_data)
+static void count_sealed(struct out *o, struct dp_key *key, uint32_t n, uint64_t bytes,
+			 uint64_t n_data)
 {
 	struct dp_peer *peer = key->peer;
 
 	if (keypair_note_sent(key->kp, o->now, n, bytes, n_data > 0)) {
-		const struct dp_note note = { .kind = DP_EV_KEY_ACTIVITY, .peer = peer->id,
-					      .local_index = key->slot.key, .when = o->now };
+		const struct dp_note note = { .kind = DP_EV_KEY_ACTIVITY,
+					      .peer = peer->id,
+					      .local_index = key->slot.key,
+					      .when = o->now };
 
 		(void)worker_note(&o->w, &note, NULL, 0);
 	}
@@ -284,8 +296,8 @@ static void flush(struct out *o)
 
 /* --- packets --- */
 
-/* May control be bothered with another packet to a peer that has no session? A local program that floods such a
- * peer must not keep control busy. */
+/* May control be bothered with another packet to a peer that has no session? A local program that
+ * floods such a peer must not keep control busy. */
 static bool may_want(struct out *o, struct dp_peer *peer)
 {
 	if (mono_since_ms(o->now, peer->want_since) >= DP_WANT_MS) {
@@ -298,7 +310,9 @@ static bool may_want(struct out *o, struct dp_peer *peer)
 /* No key that may send: every segment goes to control, which stages it. */
 static void want_session(struct out *o, struct dp_peer *peer, struct offload_split *split)
 {
-	const struct dp_note note = { .kind = DP_EV_WANT_SESSION, .peer = peer->id, .when = o->now };
+	const struct dp_note note = { .kind = DP_EV_WANT_SESSION,
+				      .peer = peer->id,
+				      .when = o->now };
 	const uint32_t size = offload_split_size(split);
 
 	if (ARENA_SIZE - o->used < size)
@@ -408,7 +422,8 @@ static void handle_tun(struct out *o, const struct offload_hdr *hdr, uint8_t *da
 	}
 	if (is_for_nobody(o, &ip))
 		return;
-	peer = o->table ? peer_at(o->table, routes_lookup(o->table->routes, ip.family, ip.dst)) : NULL;
+	peer = o->table ? peer_at(o->table, routes_lookup(o->table->routes, ip.family, ip.dst))
+			: NULL;
 	if (!peer) {
 		drop(o, DP_OUT_NO_ROUTE, 1);
 		return;
@@ -465,7 +480,8 @@ static void take_orders(struct out *o)
 	}
 }
 
-/* Reads until TUN is empty or the batch is long enough. Returns 0, or the negative errno that ended it. */
+/* Reads until TUN is empty or the batch is long enough. Returns 0, or the negative errno that ended
+ * it. */
 static int take_tun(struct out *o)
 {
 	const struct tun *tun = &o->w.dp->tun;
@@ -475,7 +491,8 @@ static int take_tun(struct out *o)
 		struct offload_hdr hdr = { 0 };
 		ssize_t n;
 
-		/* A read may not fit any more: send first what is there, while the rest waits in the kernel. */
+		/* A read may not fit any more: send first what is there, while the rest waits in
+		 * the kernel. */
 		if (o->used > ARENA_SIZE / 2)
 			return 0;
 		n = tun_read(tun, o->read_buf, TUN_READ_MAX);
@@ -580,8 +597,8 @@ int out_open(struct dp *dp)
 	err = worker_init(&o->w, dp);
 	if (err)
 		return err;
-	p = mmap(NULL, ARENA_SIZE + TUN_READ_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-		 -1, 0);
+	p = mmap(NULL, ARENA_SIZE + TUN_READ_MAX, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (p == MAP_FAILED)
 		return -ENOMEM;
 	o->arena = p;

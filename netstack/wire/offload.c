@@ -6,9 +6,18 @@
 #include <string.h>
 
 enum {
-	TCP_SEQ = 4, TCP_OFF = 12, TCP_FLAGS = 13, TCP_CSUM = 16, TCP_MIN = 20,
-	UDP_LEN = 4, UDP_CSUM = 6, UDP_SIZE = 8,
-	IP4_LEN = 2, IP4_ID = 4, IP4_FRAG = 6, IP4_DF = 0x40,
+	TCP_SEQ = 4,
+	TCP_OFF = 12,
+	TCP_FLAGS = 13,
+	TCP_CSUM = 16,
+	TCP_MIN = 20,
+	UDP_LEN = 4,
+	UDP_CSUM = 6,
+	UDP_SIZE = 8,
+	IP4_LEN = 2,
+	IP4_ID = 4,
+	IP4_FRAG = 6,
+	IP4_DF = 0x40,
 	IP6_LEN = 4,
 	CHAIN_MAX = 8, /* groups of one bucket that are looked at */
 };
@@ -95,7 +104,8 @@ static uint32_t header_end(const uint8_t *pkt, size_t size, uint32_t l4, uint8_t
 	return n >= TCP_MIN && l4 + n <= size ? l4 + n : 0;
 }
 
-int offload_split_init(struct offload_split *s, const struct offload_hdr *hdr, uint8_t *pkt, size_t size)
+int offload_split_init(struct offload_split *s, const struct offload_hdr *hdr, uint8_t *pkt,
+		       size_t size)
 {
 	const unsigned type = hdr->gso_type & ~(unsigned)OFFLOAD_GSO_ECN;
 	struct offload_split t = { .pkt = pkt, .size = (uint32_t)size, .n_segs = 1 };
@@ -117,8 +127,8 @@ int offload_split_init(struct offload_split *s, const struct offload_hdr *hdr, u
 	    (type != OFFLOAD_GSO_TCP4 && type != OFFLOAD_GSO_TCP6 && type != OFFLOAD_GSO_UDP))
 		return -EBADMSG;
 	t.proto = type == OFFLOAD_GSO_UDP ? IP_PKT_UDP : IP_PKT_TCP;
-	/* IPv4 tells where its header ends; behind IPv6 there may be extension headers, which only the sender
-	 * of this header has walked. */
+	/* IPv4 tells where its header ends; behind IPv6 there may be extension headers, which only
+	 * the sender of this header has walked. */
 	t.l4 = t.family == IP_V4 ? (uint32_t)(pkt[0] & 15) * 4 : hdr->csum_start;
 	if (t.l4 < (t.family == IP_V4 ? IP4_HDR_SIZE : IP6_HDR_SIZE) || !hdr->gso_size)
 		return -EBADMSG;
@@ -138,7 +148,7 @@ static void fix_tcp(const struct offload_split *s, uint8_t *tcp, uint32_t i)
 {
 	put32(tcp + TCP_SEQ, get32(s->pkt + s->l4 + TCP_SEQ) + i * s->seg_size);
 	if (i + 1 < s->n_segs)
-		tcp[TCP_FLAGS] &= (uint8_t)~(IP_PKT_FIN | IP_PKT_PSH);
+		tcp[TCP_FLAGS] &= (uint8_t) ~(IP_PKT_FIN | IP_PKT_PSH);
 	/* CWR answers one ECN echo once (RFC 3168 6.1.2). */
 	if (i > 0)
 		tcp[TCP_FLAGS] &= (uint8_t)~IP_PKT_CWR;
@@ -201,15 +211,15 @@ static uint32_t bucket_of(const uint8_t *pkt, const struct ip_pkt *ip)
 	const uint8_t *a = addrs_of(pkt, ip->family);
 	uint32_t h = get32(pkt + ip->l4) * UINT32_C(0x9e3779b1); /* ports */
 
-	/* Flows of one peer differ in the last bytes of addresses and in ports. A peer that makes them collide
-	 * only loses its own gathering. */
+	/* Flows of one peer differ in the last bytes of addresses and in ports. A peer that makes
+	 * them collide only loses its own gathering. */
 	h ^= get32(a + addr_size(ip->family) - 4) + get32(a + 2 * addr_size(ip->family) - 4) * 31;
 	h ^= h >> 15;
 	return (h ^ h >> 7) % OFFLOAD_BUCKETS;
 }
 
-static bool is_same_flow(const struct offload_gro *g, const struct offload_group *grp, const uint8_t *pkt,
-			 const struct ip_pkt *ip)
+static bool is_same_flow(const struct offload_gro *g, const struct offload_group *grp,
+			 const uint8_t *pkt, const struct ip_pkt *ip)
 {
 	const uint8_t *first = g->pkts[grp->first].data;
 
@@ -219,23 +229,24 @@ static bool is_same_flow(const struct offload_gro *g, const struct offload_group
 	       memcmp(first + ip->l4, pkt + ip->l4, 4) == 0;
 }
 
-/* Type of service, flow label, hop limit and fragment flags must be equal; options and extension headers are
- * never gathered, so the lengths of these headers are fixed. */
+/* Type of service, flow label, hop limit and fragment flags must be equal; options and extension
+ * headers are never gathered, so the lengths of these headers are fixed. */
 static bool is_same_ip(const uint8_t *a, const uint8_t *b, const struct offload_group *grp)
 {
 	if (grp->family == IP_V6)
 		return memcmp(a, b, 4) == 0 && memcmp(a + 6, b + 6, 2) == 0;
 	if (memcmp(a, b, 2) != 0 || memcmp(a + 6, b + 6, 3) != 0)
 		return false;
-	/* Identifications count up, as splitting makes them; without fragmentation a constant one will do
-	 * (RFC 6864 4.1). */
+	/* Identifications count up, as splitting makes them; without fragmentation a constant one
+	 * will do (RFC 6864 4.1). */
 	return get16(b + IP4_ID) == grp->next_id ||
 	       ((a[IP4_FRAG] & IP4_DF) && get16(b + IP4_ID) == get16(a + IP4_ID));
 }
 
 static bool is_same_tcp(const uint8_t *a, const uint8_t *b, size_t hdr_size)
 {
-	/* Acknowledgement number, data offset, window, urgent pointer, options; flags but for PSH. */
+	/* Acknowledgement number, data offset, window, urgent pointer, options; flags but for PSH.
+	 */
 	return memcmp(a + 8, b + 8, 5) == 0 && memcmp(a + 14, b + 14, 2) == 0 &&
 	       memcmp(a + 18, b + 18, hdr_size - 18) == 0;
 }
@@ -247,13 +258,15 @@ static bool is_candidate(const struct offload_gro *g, const uint8_t *pkt, const 
 	const uint16_t plain = ip->family == IP_V4 ? IP4_HDR_SIZE : IP6_HDR_SIZE;
 	uint32_t end;
 
-	if (ip->is_frag || !ip->has_l4 || ip->l4 != plain || (ip->family == IP_V4 && (pkt[IP4_FRAG] & 0x80)))
+	if (ip->is_frag || !ip->has_l4 || ip->l4 != plain ||
+	    (ip->family == IP_V4 && (pkt[IP4_FRAG] & 0x80)))
 		return false;
 	if (ip->proto == IP_PKT_TCP) {
 		if (!g->use_tcp || (ip->tcp_flags & ~IP_PKT_PSH) != IP_PKT_ACK)
 			return false;
 	} else if (!g->use_udp || !g->use_tcp || ip->proto != IP_PKT_UDP ||
-		   ip->l4 + UDP_SIZE > ip->size || get16(pkt + ip->l4 + UDP_LEN) != ip->size - ip->l4 ||
+		   ip->l4 + UDP_SIZE > ip->size ||
+		   get16(pkt + ip->l4 + UDP_LEN) != ip->size - ip->l4 ||
 		   !get16(pkt + ip->l4 + UDP_CSUM)) {
 		return false;
 	}
@@ -265,8 +278,8 @@ static bool is_candidate(const struct offload_gro *g, const uint8_t *pkt, const 
 }
 
 /* Does the packet continue the group? Only looks at headers. */
-static bool continues(const struct offload_gro *g, const struct offload_group *grp, const uint8_t *pkt,
-		      const struct ip_pkt *ip, uint16_t hdr_size)
+static bool continues(const struct offload_gro *g, const struct offload_group *grp,
+		      const uint8_t *pkt, const struct ip_pkt *ip, uint16_t hdr_size)
 {
 	const uint8_t *first = g->pkts[grp->first].data;
 	const uint32_t payload = (uint32_t)ip->size - hdr_size;
@@ -308,15 +321,22 @@ static void append(struct offload_gro *g, struct offload_group *grp, const struc
 }
 
 /* Begins a group with the packet added last. */
-static struct offload_group *begin_group(struct offload_gro *g, const struct ip_pkt *ip, uint16_t hdr_size)
+static struct offload_group *begin_group(struct offload_gro *g, const struct ip_pkt *ip,
+					 uint16_t hdr_size)
 {
 	struct offload_group *grp = &g->groups[g->n_groups++];
 	const uint16_t i = (uint16_t)(g->n_pkts - 1);
 	const uint8_t *pkt = g->pkts[i].data;
 
-	*grp = (struct offload_group){ .first = i, .last = i, .n_pkts = 1, .l4 = ip->l4,
-				       .hdr_size = hdr_size, .size = ip->size, .family = ip->family,
-				       .proto = ip->proto, .chain = OFFLOAD_NONE };
+	*grp = (struct offload_group){ .first = i,
+				       .last = i,
+				       .n_pkts = 1,
+				       .l4 = ip->l4,
+				       .hdr_size = hdr_size,
+				       .size = ip->size,
+				       .family = ip->family,
+				       .proto = ip->proto,
+				       .chain = OFFLOAD_NONE };
 	if (hdr_size) {
 		grp->seg_size = (uint16_t)(ip->size - hdr_size);
 		grp->is_open = !(ip->proto == IP_PKT_TCP && (ip->tcp_flags & IP_PKT_PSH));
@@ -328,8 +348,8 @@ static struct offload_group *begin_group(struct offload_gro *g, const struct ip_
 	return grp;
 }
 
-/* The newest group of the packet's flow, or null. Looks at a few groups only, newest first, so that flows that
- * collide cost little; one that is not found just begins a new group. */
+/* The newest group of the packet's flow, or null. Looks at a few groups only, newest first, so that
+ * flows that collide cost little; one that is not found just begins a new group. */
 static struct offload_group *find_flow(struct offload_gro *g, uint32_t bucket, const uint8_t *pkt,
 				       const struct ip_pkt *ip)
 {
@@ -351,7 +371,8 @@ void offload_gro_add(struct offload_gro *g, uint8_t *data, const struct ip_pkt *
 	g->pkts[g->n_pkts++] = (struct offload_pkt){ data, ip->size, OFFLOAD_NONE };
 	can = is_candidate(g, data, ip, &hdr_size);
 	/* Fragments and packets without ports belong to no flow that is gathered. */
-	if (!can && (ip->is_frag || !ip->has_l4 || (ip->proto != IP_PKT_TCP && ip->proto != IP_PKT_UDP))) {
+	if (!can &&
+	    (ip->is_frag || !ip->has_l4 || (ip->proto != IP_PKT_TCP && ip->proto != IP_PKT_UDP))) {
 		(void)begin_group(g, ip, 0);
 		return;
 	}

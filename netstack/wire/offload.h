@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Super-packets: splitting what TUN hands over into packets of the wire's size, and gathering decrypted
- * packets of one flow into one write to TUN.
+/* Super-packets: splitting what TUN hands over into packets of the wire's size, and gathering
+ * decrypted packets of one flow into one write to TUN.
  *
- * Both directions keep every byte that the receiving application can see. Splitting recomputes what differs
- * per segment (lengths, IPv4 identification, TCP sequence and flags, checksums). Gathering verifies each
- * transport checksum first, because it replaces them: a packet with a wrong one goes through alone and
- * unmodified, so that damage is never laundered.
+ * Both directions keep every byte that the receiving application can see. Splitting recomputes what
+ * differs per segment (lengths, IPv4 identification, TCP sequence and flags, checksums). Gathering
+ * verifies each transport checksum first, because it replaces them: a packet with a wrong one goes
+ * through alone and unmodified, so that damage is never laundered.
  *
  * Any thread; no allocation. Spec: netstack/wire/offload.md; virtio 1.2, 5.1.6. */
 #ifndef NETSTACK_WIRE_OFFLOAD_H
@@ -44,24 +44,25 @@ enum { OFFLOAD_NEEDS_CSUM = 1 };
 /* --- splitting --- */
 
 struct offload_split {
-	const uint8_t *pkt;  /* the super-packet; borrowed */
+	const uint8_t *pkt; /* the super-packet; borrowed */
 	uint32_t size;
-	uint32_t l4;         /* offset of the transport header */
-	uint32_t hdr_size;   /* all headers; = size of a packet that is not split */
-	uint32_t seg_size;   /* payload bytes of each segment but the last */
-	uint32_t n_segs;     /* 1 or more */
-	uint32_t next;       /* the next segment's number */
-	uint8_t family;      /* enum ip_family */
-	uint8_t proto;       /* IP_PKT_TCP or IP_PKT_UDP if n_segs > 1 */
+	uint32_t l4;       /* offset of the transport header */
+	uint32_t hdr_size; /* all headers; = size of a packet that is not split */
+	uint32_t seg_size; /* payload bytes of each segment but the last */
+	uint32_t n_segs;   /* 1 or more */
+	uint32_t next;     /* the next segment's number */
+	uint8_t family;    /* enum ip_family */
+	uint8_t proto;     /* IP_PKT_TCP or IP_PKT_UDP if n_segs > 1 */
 };
 
-/* Checks a packet read from TUN with its header and prepares splitting it. A packet without segmentation gives
- * one segment; its checksum is completed in place first if the header asks for it.
+/* Checks a packet read from TUN with its header and prepares splitting it. A packet without
+ * segmentation gives one segment; its checksum is completed in place first if the header asks for
+ * it.
  *
- * 'pkt' is borrowed until the last offload_split_next(). Returns 0; -EBADMSG if header and packet do not
- * fit together ('*s' is then unset). */
-MESH_MUST_USE int offload_split_init(struct offload_split *s, const struct offload_hdr *hdr, uint8_t *pkt,
-				     size_t size);
+ * 'pkt' is borrowed until the last offload_split_next(). Returns 0; -EBADMSG if header and packet
+ * do not fit together ('*s' is then unset). */
+MESH_MUST_USE int offload_split_init(struct offload_split *s, const struct offload_hdr *hdr,
+				     uint8_t *pkt, size_t size);
 
 /* Size of every segment but the last, headers included. */
 static inline uint32_t offload_split_size(const struct offload_split *s)
@@ -69,39 +70,40 @@ static inline uint32_t offload_split_size(const struct offload_split *s)
 	return s->n_segs > 1 ? s->hdr_size + s->seg_size : s->size;
 }
 
-/* Writes the next segment at 'dst', which has room for offload_split_size() bytes, and returns its size;
- * 0 when there are no more. */
+/* Writes the next segment at 'dst', which has room for offload_split_size() bytes, and returns its
+ * size; 0 when there are no more. */
 uint32_t offload_split_next(struct offload_split *s, uint8_t *dst);
 
 /* --- gathering --- */
 
 enum {
-	OFFLOAD_PKTS_MAX = 1024,   /* packets of one batch */
+	OFFLOAD_PKTS_MAX = 1024, /* packets of one batch */
 	OFFLOAD_BUCKETS = 128,
 	OFFLOAD_NONE = 0xffff,
 };
 
 /* One packet of the batch. */
 struct offload_pkt {
-	uint8_t *data;    /* whole packet; borrowed and, if others follow in its group, its headers rewritten */
+	uint8_t *data; /* whole packet; borrowed and, if others follow in its group, its headers
+			  rewritten */
 	uint16_t size;
-	uint16_t next;    /* the next packet of the group, or OFFLOAD_NONE */
+	uint16_t next; /* the next packet of the group, or OFFLOAD_NONE */
 };
 
 /* Packets that leave as one, in the order in which their groups began. */
 struct offload_group {
 	uint16_t first, last; /* indices of packets */
 	uint16_t n_pkts;
-	uint16_t hdr_size;    /* bytes that packets after the first leave out; 0 = never gathered */
-	uint16_t l4;          /* offset of the transport header */
-	uint16_t seg_size;    /* payload of the first packet */
-	uint32_t size;        /* bytes of the whole */
-	uint32_t next_seq;    /* TCP */
-	uint16_t next_id;     /* IPv4 */
+	uint16_t hdr_size; /* bytes that packets after the first leave out; 0 = never gathered */
+	uint16_t l4;       /* offset of the transport header */
+	uint16_t seg_size; /* payload of the first packet */
+	uint32_t size;     /* bytes of the whole */
+	uint32_t next_seq; /* TCP */
+	uint16_t next_id;  /* IPv4 */
 	uint8_t family, proto;
-	bool is_open;         /* may grow */
-	bool is_verified;     /* the first packet's checksum was found right */
-	uint16_t chain;       /* older group of the same bucket */
+	bool is_open;     /* may grow */
+	bool is_verified; /* the first packet's checksum was found right */
+	uint16_t chain;   /* older group of the same bucket */
 };
 
 struct offload_gro {
@@ -115,13 +117,14 @@ struct offload_gro {
 /* Starts an empty batch. 'use_tcp' false: nothing is gathered at all. */
 void offload_gro_begin(struct offload_gro *g, bool use_tcp, bool use_udp);
 
-/* Adds the packet that '*ip' describes (parsed from 'data'; its size counts). At most OFFLOAD_PKTS_MAX a
- * batch. Packets of one flow stay in order. */
+/* Adds the packet that '*ip' describes (parsed from 'data'; its size counts). At most
+ * OFFLOAD_PKTS_MAX a batch. Packets of one flow stay in order. */
 void offload_gro_add(struct offload_gro *g, uint8_t *data, const struct ip_pkt *ip);
 
-/* Finishes group 'i' (0..n_groups-1): rewrites the headers of its first packet for the whole and fills
- * '*hdr'. The super-packet is the first packet followed by the payloads (behind hdr_size bytes) of the
- * others. Once per group, after the last offload_gro_add(). */
+/* Finishes group 'i' (0..n_groups-1): rewrites the headers of its first packet for the whole and
+ * fills
+ * '*hdr'. The super-packet is the first packet followed by the payloads (behind hdr_size bytes) of
+ * the others. Once per group, after the last offload_gro_add(). */
 void offload_gro_finish(struct offload_gro *g, uint32_t i, struct offload_hdr *hdr);
 
 #endif

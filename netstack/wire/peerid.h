@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* How a peer is named between the engine and the data plane: a small number that is used again after the
- * peer is gone, and a generation that is not, so that a late message about an old peer finds nobody. */
+/* How a peer is named between the engine and the data plane: a small number that is used again
+ * after the peer is gone, and a generation that is not, so that a late message about an old peer
+ * finds nobody. */
 #ifndef NETSTACK_WIRE_PEERID_H
 #define NETSTACK_WIRE_PEERID_H
 

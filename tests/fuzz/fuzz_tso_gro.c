@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* wire/offload: a virtio-net header and a packet of any content is split; the segments, and the input itself cut
- * into packets, are gathered; every super-packet must split into what went in. */
+/* wire/offload: a virtio-net header and a packet of any content is split; the segments, and the
+ * input itself cut into packets, are gathered; every super-packet must split into what went in. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -84,7 +84,8 @@ static void check_group(struct work *w, uint32_t i)
 		const uint32_t k = (uint32_t)((w->gro.pkts[p].data - w->segs[0]) / SEG_MAX);
 
 		must(offload_split_next(&s, seg) == w->gro.pkts[p].size);
-		/* With DF the identification may have been constant, which splitting makes count. */
+		/* With DF the identification may have been constant, which splitting makes count.
+		 */
 		if (grp->family == IP_V4 && grp->n_pkts > 1 && (seg[6] & 0x40)) {
 			memcpy(seg + 4, w->copies[k] + 4, 2);
 			memcpy(seg + 10, w->copies[k] + 10, 2);

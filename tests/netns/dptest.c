@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-/* One end of a tunnel without handshake, map or control: a data plane with keys derived from a seed, driven by
- * tests/netns/dp_*.py. Or, with --relay, the relay in between.
+/* One end of a tunnel without handshake, map or control: a data plane with keys derived from a
+ * seed, driven by tests/netns/dp_*.py. Or, with --relay, the relay in between.
  *
  * usage: dptest --side a|b --peer ADDRESS:PORT [--vni N | --derp] [--second ADDRESS:PORT] [options]
  *        dptest --relay PORT --vni N --bound ADDRESS:PORT --bound ADDRESS:PORT [options]
  *        dptest --cleanup NAME            (removes what a killed one left in tables and rules)
- * --keyless: no keys at all. --churn: a new view and path every 20 ms, other peers that come and go, new keys every
- * 200 ms.
- * options: --tun NAME --port N --aead NAME --route PREFIX --no-vnet-hdr --no-uso --no-gso --no-gro
+ * --keyless: no keys at all. --churn: a new view and path every 20 ms, other peers that come and
+ * go, new keys every 200 ms. options: --tun NAME --port N --aead NAME --route PREFIX --no-vnet-hdr
+ * --no-uso --no-gso --no-gro
  *
- * Prints one line "ready …" when it runs and its counters as JSON when it ends (SIGTERM). --derp sends data
- * messages as plain datagrams to port + 1000 of the peer, from control, as if a DERP region did. */
+ * Prints one line "ready …" when it runs and its counters as JSON when it ends (SIGTERM). --derp
+ * sends data messages as plain datagrams to port + 1000 of the peer, from control, as if a DERP
+ * region did. */
 #include "config.h"
 
 #include <errno.h>
@@ -96,7 +97,9 @@ static void derive(uint8_t key[static AEAD_KEY_SIZE], const char *what)
 /* The keys of an epoch; without --churn there is only epoch 0. */
 static void install_keys(struct test *t, int64_t epoch)
 {
-	struct keypair_cfg kc = { .crypto = &t->crypto, .peer = peer_id, .created = loop_clock(),
+	struct keypair_cfg kc = { .crypto = &t->crypto,
+				  .peer = peer_id,
+				  .created = loop_clock(),
 				  .is_initiator = t->side == 'a' };
 	char a_to_b[64], b_to_a[64];
 	struct keypair *kp;
@@ -115,7 +118,8 @@ static void install_keys(struct test *t, int64_t epoch)
 
 static void use_keys(struct test *t, int64_t epoch)
 {
-	must("key", dp_key_use(t->dp, peer_id, (t->side == 'a' ? 0x12340000 : 0x56780000) + (uint32_t)epoch));
+	must("key", dp_key_use(t->dp, peer_id,
+			       (t->side == 'a' ? 0x12340000 : 0x56780000) + (uint32_t)epoch));
 }
 
 static struct filter *accept_all(void)
@@ -153,8 +157,12 @@ static void on_change(void *ctx, enum rtnl_change change, struct mono now)
 static void configure_host(struct test *t)
 {
 	struct prefix addrs[2], routes[3];
-	struct rtnl_wanted w = { .ifindex = dp_ifindex(t->dp), .is_up = true, .addrs = addrs, .n_addrs = 2,
-				 .routes = routes, .n_routes = 2 };
+	struct rtnl_wanted w = { .ifindex = dp_ifindex(t->dp),
+				 .is_up = true,
+				 .addrs = addrs,
+				 .n_addrs = 2,
+				 .routes = routes,
+				 .n_routes = 2 };
 	char err[RTNL_ERR_MAX];
 
 	addresses(t->side, addrs);
@@ -182,7 +190,8 @@ static void publish_view(struct test *t)
 	/* Others come and go. */
 	for (uint32_t i = 0; t->n_churns && i < OTHERS; i++)
 		if ((t->n_churns + i) % 3)
-			peers[view.n_peers++].id = (struct peer_id){ 10 + i, 1 + (t->n_churns + i) / 3 };
+			peers[view.n_peers++].id =
+				(struct peer_id){ 10 + i, 1 + (t->n_churns + i) / 3 };
 	must("view", dp_publish_view(t->dp, &view));
 }
 
@@ -192,7 +201,8 @@ static void set_path(struct test *t)
 	size_t n = 0;
 
 	targets[n++] = t->use_derp ? path_derp(REGION)
-		       : t->vni ? path_relay(&t->peer, t->vni) : path_direct(&t->peer);
+		       : t->vni    ? path_relay(&t->peer, t->vni)
+				   : path_direct(&t->peer);
 	if (ep_is_set(&t->second))
 		targets[n++] = path_direct(&t->second);
 	must("path", dp_set_peer_path(t->dp, peer_id, targets, n));
@@ -203,8 +213,8 @@ static int64_t epoch_at(struct mono now)
 	return now.ns / (EPOCH_MS * NS_PER_MS) % 0x8000;
 }
 
-/* Both sides change keys by the same clock: the next ones are installed one epoch ahead, the old ones go one epoch
- * late. */
+/* Both sides change keys by the same clock: the next ones are installed one epoch ahead, the old
+ * ones go one epoch late. */
 static void churn(void *ctx, struct mono now)
 {
 	struct test *t = ctx;
@@ -216,7 +226,8 @@ static void churn(void *ctx, struct mono now)
 	for (; t->epoch < epoch + 1; t->epoch++) {
 		install_keys(t, t->epoch + 1);
 		use_keys(t, t->epoch);
-		dp_key_drop(t->dp, (t->side == 'a' ? 0x12340000 : 0x56780000) + (uint32_t)t->epoch - 2);
+		dp_key_drop(t->dp,
+			    (t->side == 'a' ? 0x12340000 : 0x56780000) + (uint32_t)t->epoch - 2);
 	}
 	dp_rebind(t->dp);
 	loop_timer_set(t->loop, &t->churn, mono_add_ms(now, CHURN_MS));
@@ -313,7 +324,8 @@ static void report(const struct test *t)
 	print_list("tx_activity", t->sum.tx_bytes, DP_VIA_N);
 	if (t->is_relay && dp_relay_stats(t->dp, t->vni, &st) == 0)
 		print_list("vni_pkts", st.pkts, 2);
-	(void)printf("\"overflow\": %llu, \"gso_fallbacks\": %llu, \"tun_reads\": %llu, \"tun_writes\": %llu, "
+	(void)printf("\"overflow\": %llu, \"gso_fallbacks\": %llu, \"tun_reads\": %llu, "
+		     "\"tun_writes\": %llu, "
 		     "\"udp_recvs\": %llu, \"udp_sends\": %llu}\n",
 		     (unsigned long long)c.rxq_overflow, (unsigned long long)c.gso_fallbacks,
 		     (unsigned long long)c.tun_reads, (unsigned long long)c.tun_writes,
@@ -340,24 +352,50 @@ static void parse_ep(struct ep *ep, const char *text)
 static void parse(struct test *t, int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "side", 1, NULL, 's' }, { "peer", 1, NULL, 'p' }, { "second", 1, NULL, '2' },
-		{ "vni", 1, NULL, 'v' }, { "derp", 0, NULL, 'd' }, { "relay", 1, NULL, 'r' },
-		{ "bound", 1, NULL, 'b' }, { "tun", 1, NULL, 't' }, { "port", 1, NULL, 'P' },
-		{ "aead", 1, NULL, 'a' }, { "no-vnet-hdr", 0, NULL, 'V' }, { "no-uso", 0, NULL, 'U' },
-		{ "no-gso", 0, NULL, 'G' }, { "route", 1, NULL, 'o' },
+		{ "side", 1, NULL, 's' },
+		{ "peer", 1, NULL, 'p' },
+		{ "second", 1, NULL, '2' },
+		{ "vni", 1, NULL, 'v' },
+		{ "derp", 0, NULL, 'd' },
+		{ "relay", 1, NULL, 'r' },
+		{ "bound", 1, NULL, 'b' },
+		{ "tun", 1, NULL, 't' },
+		{ "port", 1, NULL, 'P' },
+		{ "aead", 1, NULL, 'a' },
+		{ "no-vnet-hdr", 0, NULL, 'V' },
+		{ "no-uso", 0, NULL, 'U' },
+		{ "no-gso", 0, NULL, 'G' },
+		{ "route", 1, NULL, 'o' },
 		{ "cleanup", 1, NULL, 'c' },
-		{ "churn", 0, NULL, 'C' }, { "keyless", 0, NULL, 'k' }, { "no-gro", 0, NULL, 'R' }, { NULL, 0, NULL, 0 },
+		{ "churn", 0, NULL, 'C' },
+		{ "keyless", 0, NULL, 'k' },
+		{ "no-gro", 0, NULL, 'R' },
+		{ NULL, 0, NULL, 0 },
 	};
 
 	for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
 		switch (o) {
-		case 's': t->side = optarg[0]; break;
-		case 'p': parse_ep(&t->peer, optarg); break;
-		case '2': parse_ep(&t->second, optarg); break;
-		case 'v': t->vni = (uint32_t)strtoul(optarg, NULL, 10); break;
-		case 'k': t->is_keyless = true; break;
-		case 'C': t->is_churning = true; break;
-		case 'd': t->use_derp = true; break;
+		case 's':
+			t->side = optarg[0];
+			break;
+		case 'p':
+			parse_ep(&t->peer, optarg);
+			break;
+		case '2':
+			parse_ep(&t->second, optarg);
+			break;
+		case 'v':
+			t->vni = (uint32_t)strtoul(optarg, NULL, 10);
+			break;
+		case 'k':
+			t->is_keyless = true;
+			break;
+		case 'C':
+			t->is_churning = true;
+			break;
+		case 'd':
+			t->use_derp = true;
+			break;
 		case 'r':
 			t->is_relay = true;
 			t->relay_port = (uint16_t)strtoul(optarg, NULL, 10);
@@ -366,16 +404,34 @@ static void parse(struct test *t, int argc, char **argv)
 			if (t->n_bound < 2)
 				parse_ep(&t->bound[t->n_bound++], optarg);
 			break;
-		case 't': t->cfg.tun_name = optarg; break;
-		case 'P': t->cfg.port = (uint16_t)strtoul(optarg, NULL, 10); break;
-		case 'a': t->aead = optarg; break;
-		case 'o': must(optarg, prefix_parse(&t->route, optarg, strlen(optarg), false)); break;
-		case 'c': exit(rtnl_cleanup(optarg, &t->log) ? 1 : 0);
-		case 'V': t->cfg.use_no_vnet_hdr = true; break;
-		case 'U': t->cfg.use_no_uso = true; break;
-		case 'G': t->cfg.use_no_gso = true; break;
-		case 'R': t->cfg.use_no_gro = true; break;
-		default: exit(2);
+		case 't':
+			t->cfg.tun_name = optarg;
+			break;
+		case 'P':
+			t->cfg.port = (uint16_t)strtoul(optarg, NULL, 10);
+			break;
+		case 'a':
+			t->aead = optarg;
+			break;
+		case 'o':
+			must(optarg, prefix_parse(&t->route, optarg, strlen(optarg), false));
+			break;
+		case 'c':
+			exit(rtnl_cleanup(optarg, &t->log) ? 1 : 0);
+		case 'V':
+			t->cfg.use_no_vnet_hdr = true;
+			break;
+		case 'U':
+			t->cfg.use_no_uso = true;
+			break;
+		case 'G':
+			t->cfg.use_no_gso = true;
+			break;
+		case 'R':
+			t->cfg.use_no_gro = true;
+			break;
+		default:
+			exit(2);
 		}
 	}
 }
@@ -383,7 +439,8 @@ static void parse(struct test *t, int argc, char **argv)
 static void open_derp(struct test *t)
 {
 	const struct usock_cfg cfg = { .family = (enum ip_family)t->peer.ip.family,
-				       .port = (uint16_t)(t->cfg.port + DERP_OFFSET), .use_no_gro = true };
+				       .port = (uint16_t)(t->cfg.port + DERP_OFFSET),
+				       .use_no_gro = true };
 
 	must("derp", usock_open(&t->derp, &cfg));
 	must("derp", loop_fd_add(t->loop, &t->derp_watch, t->derp.fd, EPOLLIN, derp_ready, t));
@@ -404,7 +461,8 @@ static void open_relay(struct test *t)
 
 int main(int argc, char **argv)
 {
-	struct test t = { .side = 'a', .cfg = { .tun_name = "dp0", .port = 41641, .on_events = on_events } };
+	struct test t = { .side = 'a',
+			  .cfg = { .tun_name = "dp0", .port = 41641, .on_events = on_events } };
 	char err[DP_ERR_MAX];
 	sigset_t signals;
 	int ret;

@@ -87,9 +87,9 @@ static void loop_deleted_watch_is_not_called_in_the_same_turn(void **state)
 	for (int i = 0; i < 2; i++) {
 		assert_int_equal(pipe(f.pipes[i]), 0);
 		assert_int_equal(write(f.pipes[i][1], "x", 1), 1);
-		assert_int_equal(loop_fd_add(f.loop, &f.watches[i], f.pipes[i][0], EPOLLIN,
-					     delete_both, &f),
-				 0);
+		assert_int_equal(
+			loop_fd_add(f.loop, &f.watches[i], f.pipes[i][0], EPOLLIN, delete_both, &f),
+			0);
 	}
 	assert_int_equal(loop_turn(f.loop, 1000), 0);
 	assert_int_equal(f.n, 1);

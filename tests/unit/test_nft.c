@@ -7,13 +7,16 @@
 #include "base/compiler.h"
 #include "daemon/nft.h"
 
-#define CHAIN(family, table, name, hook, policy) \
-	"{\"chain\": {\"family\": \"" family "\", \"table\": \"" table "\", \"name\": \"" name "\", " \
-	"\"handle\": 1, \"type\": \"filter\", \"hook\": \"" hook "\", \"prio\": 0, \"policy\": \"" policy "\"}}"
-#define RULE(family, table, chain, expr) \
-	"{\"rule\": {\"family\": \"" family "\", \"table\": \"" table "\", \"chain\": \"" chain "\", " \
+#define CHAIN(family, table, name, hook, policy)                                               \
+	"{\"chain\": {\"family\": \"" family "\", \"table\": \"" table "\", \"name\": \"" name \
+	"\", "                                                                                 \
+	"\"handle\": 1, \"type\": \"filter\", \"hook\": \"" hook                               \
+	"\", \"prio\": 0, \"policy\": \"" policy "\"}}"
+#define RULE(family, table, chain, expr)                                                        \
+	"{\"rule\": {\"family\": \"" family "\", \"table\": \"" table "\", \"chain\": \"" chain \
+	"\", "                                                                                  \
 	"\"handle\": 2, \"expr\": [" expr "]}}"
-#define SET(body) "{\"nftables\": [{\"metainfo\": {\"version\": \"1.0.6\"}}, " body "]}"
+#define SET(body)  "{\"nftables\": [{\"metainfo\": {\"version\": \"1.0.6\"}}, " body "]}"
 #define ACCEPT_SSH "{\"match\": {\"op\": \"==\", \"left\": {}, \"right\": 22}}, {\"accept\": null}"
 #define DROP_ALL   "{\"counter\": {\"packets\": 1, \"bytes\": 2}}, {\"drop\": null}"
 #define DROP_ONE   "{\"match\": {\"op\": \"==\", \"left\": {}, \"right\": 80}}, {\"drop\": null}"
@@ -27,16 +30,18 @@ static void nft_finds_the_chain_that_drops(void **state)
 	} cases[] = {
 		{ SET(CHAIN("inet", "filter", "input", "input", "drop")), NFT_NFTABLES,
 		  "sudo nft insert rule inet filter input udp dport 40000 accept" },
-		{ SET(CHAIN("inet", "my", "in", "input", "accept") ", " RULE("inet", "my", "in", ACCEPT_SSH) ", "
-		      RULE("inet", "my", "in", DROP_ALL)), NFT_NFTABLES,
-		  "sudo nft insert rule inet my in udp dport 40000 accept" },
+		{ SET(CHAIN("inet", "my", "in", "input", "accept") ", " RULE(
+			  "inet", "my", "in", ACCEPT_SSH) ", " RULE("inet", "my", "in", DROP_ALL)),
+		  NFT_NFTABLES, "sudo nft insert rule inet my in udp dport 40000 accept" },
 		{ SET(CHAIN("ip", "filter", "INPUT", "input", "drop")), NFT_IPTABLES,
 		  "sudo iptables -I INPUT -p udp --dport 40000 -j ACCEPT && "
 		  "sudo ip6tables -I INPUT -p udp --dport 40000 -j ACCEPT" },
 		{ SET(CHAIN("ip", "filter", "INPUT", "input", "accept")), NFT_NONE, "" },
-		{ SET(CHAIN("inet", "my", "in", "input", "accept") ", " RULE("inet", "my", "in", DROP_ONE)),
+		{ SET(CHAIN("inet", "my", "in", "input", "accept") ", " RULE("inet", "my", "in",
+									     DROP_ONE)),
 		  NFT_NONE, "" },
-		{ SET(CHAIN("inet", "my", "in", "input", "accept") ", " RULE("inet", "other", "in", DROP_ALL)),
+		{ SET(CHAIN("inet", "my", "in", "input", "accept") ", " RULE("inet", "other", "in",
+									     DROP_ALL)),
 		  NFT_NONE, "" },
 		{ SET(CHAIN("inet", "filter", "forward", "forward", "drop")), NFT_NONE, "" },
 		{ SET(CHAIN("bridge", "filter", "input", "input", "drop")), NFT_NONE, "" },
@@ -48,7 +53,8 @@ static void nft_finds_the_chain_that_drops(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-		const struct nft_firewall fw = nft_parse_ruleset(cases[i].json, strlen(cases[i].json));
+		const struct nft_firewall fw =
+			nft_parse_ruleset(cases[i].json, strlen(cases[i].json));
 
 		assert_int_equal(fw.kind, cases[i].kind);
 		assert_string_equal(nft_hint(text, fw, 40000), cases[i].line);
@@ -59,12 +65,16 @@ static void nft_reads_legacy_iptables(void **state)
 {
 	(void)state;
 	assert_int_equal(nft_parse_iptables("-P INPUT DROP\n").kind, NFT_IPTABLES);
-	assert_int_equal(nft_parse_iptables("-P INPUT ACCEPT\n-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT\n"
-					    "-A INPUT -j REJECT --reject-with icmp-host-prohibited\n").kind,
-			 NFT_IPTABLES);
+	assert_int_equal(
+		nft_parse_iptables("-P INPUT ACCEPT\n-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT\n"
+				   "-A INPUT -j REJECT --reject-with icmp-host-prohibited\n")
+			.kind,
+		NFT_IPTABLES);
 	assert_int_equal(nft_parse_iptables("-P INPUT ACCEPT\n").kind, NFT_NONE);
-	assert_int_equal(nft_parse_iptables("-P INPUT ACCEPT\n-A INPUT -j DROP\n-A INPUT -i lo -j ACCEPT\n").kind,
-			 NFT_NONE);
+	assert_int_equal(
+		nft_parse_iptables("-P INPUT ACCEPT\n-A INPUT -j DROP\n-A INPUT -i lo -j ACCEPT\n")
+			.kind,
+		NFT_NONE);
 	assert_int_equal(nft_parse_iptables("").kind, NFT_NONE);
 }
 
@@ -75,8 +85,9 @@ static void nft_knows_the_other_tools(void **state)
 	(void)state;
 	assert_string_equal(nft_hint(text, (struct nft_firewall){ .kind = NFT_UFW }, 41641),
 			    "sudo ufw allow 41641/udp");
-	assert_string_equal(nft_hint_tcp(text, (struct nft_firewall){ .kind = NFT_FIREWALLD }, 443),
-			    "sudo firewall-cmd --permanent --add-port=443/tcp && sudo firewall-cmd --reload");
+	assert_string_equal(
+		nft_hint_tcp(text, (struct nft_firewall){ .kind = NFT_FIREWALLD }, 443),
+		"sudo firewall-cmd --permanent --add-port=443/tcp && sudo firewall-cmd --reload");
 	assert_string_equal(nft_name(NFT_IPTABLES), "iptables");
 }
 

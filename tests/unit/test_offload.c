@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* wire/offload: splitting and gathering undo each other; checksums are right; damage is not laundered. */
+/* wire/offload: splitting and gathering undo each other; checksums are right; damage is not
+ * laundered. */
 #include "tests/unit/testing.h"
 
 #include <errno.h>
@@ -81,7 +82,8 @@ static size_t ip_header(uint8_t *p, const struct shape *s, size_t l4_size)
 	return IP6_HDR_SIZE;
 }
 
-/* A super-packet as the kernel hands it over: the checksum field holds the folded pseudo-header sum. */
+/* A super-packet as the kernel hands it over: the checksum field holds the folded pseudo-header
+ * sum. */
 static void make_super(struct bench *b, const struct shape *s)
 {
 	const size_t l4_hdr = s->proto == IP_PKT_TCP ? 20 + s->options : 8;
@@ -112,7 +114,8 @@ static void make_super(struct bench *b, const struct shape *s)
 	b->hdr = (struct offload_hdr){
 		.flags = OFFLOAD_NEEDS_CSUM,
 		.gso_type = s->proto == IP_PKT_UDP ? OFFLOAD_GSO_UDP
-			    : s->family == IP_V4 ? OFFLOAD_GSO_TCP4 : OFFLOAD_GSO_TCP6,
+			    : s->family == IP_V4   ? OFFLOAD_GSO_TCP4
+						   : OFFLOAD_GSO_TCP6,
 		.hdr_size = (uint16_t)(ip_size + l4_hdr),
 		.gso_size = (uint16_t)s->gso_size,
 		.csum_start = (uint16_t)ip_size,
@@ -132,7 +135,8 @@ static void split(struct bench *b)
 		struct ip_pkt ip;
 		uint32_t n;
 
-		assert_true(b->n_segs < SEGS_MAX - 1 && offload_split_size(&s) <= sizeof(b->segs[0]));
+		assert_true(b->n_segs < SEGS_MAX - 1 &&
+			    offload_split_size(&s) <= sizeof(b->segs[0]));
 		n = offload_split_next(&s, dst);
 		if (!n)
 			break;
@@ -232,8 +236,10 @@ static void offload_interleaved_flows_keep_their_order(void **state)
 	for (uint32_t f = 0; f < 4; f++) {
 		const struct shape s = { .family = f % 2 ? IP_V4 : IP_V6,
 					 .proto = f < 2 ? IP_PKT_TCP : IP_PKT_UDP,
-					 .gso_size = 1000, .payload = 40 * 1000 + 17,
-					 .flags = IP_PKT_ACK, .port = (uint16_t)(2000 + f) };
+					 .gso_size = 1000,
+					 .payload = 40 * 1000 + 17,
+					 .flags = IP_PKT_ACK,
+					 .port = (uint16_t)(2000 + f) };
 		b->n_segs = 0;
 		make_super(b, &s);
 		split(b);
@@ -295,7 +301,9 @@ static void offload_damaged_packet_goes_alone_unmodified(void **state)
 	for (uint32_t bad = 0; bad < 10; bad++) {
 		const struct shape s = { .family = bad % 2 ? IP_V4 : IP_V6,
 					 .proto = bad % 3 ? IP_PKT_TCP : IP_PKT_UDP,
-					 .gso_size = 1200, .payload = 12000, .flags = IP_PKT_ACK,
+					 .gso_size = 1200,
+					 .payload = 12000,
+					 .flags = IP_PKT_ACK,
 					 .port = 99 };
 		struct offload_hdr hdr;
 		uint32_t alone = 0, n_groups;
@@ -329,19 +337,36 @@ static void offload_unlike_packets_are_not_gathered(void **state)
 		uint8_t flip;
 		const char *what;
 	} cases[] = {
-		{ 1, 4, "type of service" }, { 4, 1, "identification" }, { 8, 1, "TTL" },
-		{ 15, 1, "source" }, { 19, 1, "destination" }, { 20, 1, "source port" },
-		{ 23, 1, "destination port" }, { 27, 1, "sequence" }, { 31, 1, "acknowledgement" },
-		{ 33, 0x01, "FIN" }, { 33, 0x02, "SYN" }, { 33, 0x04, "RST" }, { 33, 0x20, "URG" },
-		{ 33, 0x40, "ECE" }, { 33, 0x80, "CWR" }, { 33, 0x10, "no ACK" }, { 35, 1, "window" },
-		{ 39, 1, "urgent pointer" }, { 47, 1, "options" },
+		{ 1, 4, "type of service" },
+		{ 4, 1, "identification" },
+		{ 8, 1, "TTL" },
+		{ 15, 1, "source" },
+		{ 19, 1, "destination" },
+		{ 20, 1, "source port" },
+		{ 23, 1, "destination port" },
+		{ 27, 1, "sequence" },
+		{ 31, 1, "acknowledgement" },
+		{ 33, 0x01, "FIN" },
+		{ 33, 0x02, "SYN" },
+		{ 33, 0x04, "RST" },
+		{ 33, 0x20, "URG" },
+		{ 33, 0x40, "ECE" },
+		{ 33, 0x80, "CWR" },
+		{ 33, 0x10, "no ACK" },
+		{ 35, 1, "window" },
+		{ 39, 1, "urgent pointer" },
+		{ 47, 1, "options" },
 	};
 	struct bench *b = *state;
 
 	test_env_init(&b->env, 14);
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-		const struct shape s = { .family = IP_V4, .proto = IP_PKT_TCP, .options = 12,
-					 .gso_size = 500, .payload = 1000, .flags = IP_PKT_ACK };
+		const struct shape s = { .family = IP_V4,
+					 .proto = IP_PKT_TCP,
+					 .options = 12,
+					 .gso_size = 500,
+					 .payload = 1000,
+					 .flags = IP_PKT_ACK };
 		struct ip_pkt ip;
 
 		b->n_segs = 0;
@@ -363,9 +388,13 @@ static void offload_unlike_packets_are_not_gathered(void **state)
 static void offload_flags_follow_the_rules(void **state)
 {
 	struct bench *b = *state;
-	const struct shape s = { .family = IP_V6, .proto = IP_PKT_TCP, .gso_size = 100, .payload = 250,
+	const struct shape s = { .family = IP_V6,
+				 .proto = IP_PKT_TCP,
+				 .gso_size = 100,
+				 .payload = 250,
 				 .flags = IP_PKT_ACK | IP_PKT_PSH | IP_PKT_FIN | IP_PKT_CWR };
-	const uint8_t want[] = { IP_PKT_ACK | IP_PKT_CWR, IP_PKT_ACK, IP_PKT_ACK | IP_PKT_PSH | IP_PKT_FIN };
+	const uint8_t want[] = { IP_PKT_ACK | IP_PKT_CWR, IP_PKT_ACK,
+				 IP_PKT_ACK | IP_PKT_PSH | IP_PKT_FIN };
 
 	test_env_init(&b->env, 15);
 	b->n_segs = 0;
@@ -380,7 +409,9 @@ static void offload_flags_follow_the_rules(void **state)
 static void offload_completes_a_plain_packets_checksum(void **state)
 {
 	struct bench *b = *state;
-	const struct shape s = { .family = IP_V4, .proto = IP_PKT_UDP, .gso_size = 100, .payload = 99 };
+	const struct shape s = {
+		.family = IP_V4, .proto = IP_PKT_UDP, .gso_size = 100, .payload = 99
+	};
 
 	test_env_init(&b->env, 16);
 	b->n_segs = 0;
@@ -394,7 +425,10 @@ static void offload_completes_a_plain_packets_checksum(void **state)
 static void offload_refuses_headers_that_do_not_fit(void **state)
 {
 	struct bench *b = *state;
-	const struct shape s = { .family = IP_V4, .proto = IP_PKT_TCP, .gso_size = 100, .payload = 250,
+	const struct shape s = { .family = IP_V4,
+				 .proto = IP_PKT_TCP,
+				 .gso_size = 100,
+				 .payload = 250,
 				 .flags = IP_PKT_ACK };
 	struct offload_hdr h;
 	struct offload_split sp;
@@ -411,7 +445,9 @@ static void offload_refuses_headers_that_do_not_fit(void **state)
 	assert_int_equal(offload_split_init(&sp, &h, b->super, b->size), -EBADMSG);
 	assert_int_equal(offload_split_init(&sp, &b->hdr, b->super, 39), -EBADMSG);
 	assert_int_equal(offload_split_init(&sp, &b->hdr, b->super, 40), -EBADMSG);
-	h = (struct offload_hdr){ .flags = OFFLOAD_NEEDS_CSUM, .csum_start = 280, .csum_offset = 16 };
+	h = (struct offload_hdr){ .flags = OFFLOAD_NEEDS_CSUM,
+				  .csum_start = 280,
+				  .csum_offset = 16 };
 	assert_int_equal(offload_split_init(&sp, &h, b->super, b->size), -EBADMSG);
 	assert_int_equal(offload_split_init(&sp, &h, b->super, 0), -EBADMSG);
 }
@@ -420,13 +456,17 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(offload_gather_undoes_split, setup, teardown),
-		cmocka_unit_test_setup_teardown(offload_interleaved_flows_keep_their_order, setup, teardown),
+		cmocka_unit_test_setup_teardown(offload_interleaved_flows_keep_their_order, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(offload_damaged_packet_goes_alone_unmodified, setup,
 						teardown),
-		cmocka_unit_test_setup_teardown(offload_unlike_packets_are_not_gathered, setup, teardown),
+		cmocka_unit_test_setup_teardown(offload_unlike_packets_are_not_gathered, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(offload_flags_follow_the_rules, setup, teardown),
-		cmocka_unit_test_setup_teardown(offload_completes_a_plain_packets_checksum, setup, teardown),
-		cmocka_unit_test_setup_teardown(offload_refuses_headers_that_do_not_fit, setup, teardown),
+		cmocka_unit_test_setup_teardown(offload_completes_a_plain_packets_checksum, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(offload_refuses_headers_that_do_not_fit, setup,
+						teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

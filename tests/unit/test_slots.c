@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* daemon/slots: a table against a plain array under random changes, while another thread looks things up (run under
- * TSan too). */
+/* daemon/slots: a table against a plain array under random changes, while another thread looks
+ * things up (run under TSan too). */
 #include "tests/unit/testing.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* daemon/snapshot: nothing is freed while a worker may read it; everything is freed in the end; a sleeping
- * worker holds nothing up (run under TSan and ASan too). */
+/* daemon/snapshot: nothing is freed while a worker may read it; everything is freed in the end; a
+ * sleeping worker holds nothing up (run under TSan and ASan too). */
 #include "tests/unit/testing.h"
 
 #include <pthread.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* daemon/usock on loopback: runs arrive as the datagrams they stand for, with and without GSO and GRO; errors stay
- * with their run. */
+/* daemon/usock on loopback: runs arrive as the datagrams they stand for, with and without GSO and
+ * GRO; errors stay with their run. */
 #include "tests/unit/testing.h"
 
 #include <errno.h>
@@ -18,7 +18,9 @@ struct pair {
 
 static void open_pair(struct pair *p, bool use_no_gso, bool use_no_gro)
 {
-	const struct usock_cfg cfg = { .family = IP_V4, .use_no_gso = use_no_gso, .use_no_gro = use_no_gro };
+	const struct usock_cfg cfg = { .family = IP_V4,
+				       .use_no_gso = use_no_gso,
+				       .use_no_gro = use_no_gro };
 	struct ep ep = { .ip = ip4(127, 0, 0, 1) };
 
 	assert_int_equal(usock_open(&p->a, &cfg), 0);
@@ -38,8 +40,8 @@ static void close_pair(struct pair *p)
 	usock_rx_wipe(&p->rx);
 }
 
-/* Receives until 'want' bytes are there; checks that datagram i begins at byte i * size of what was sent. Returns the
- * number of datagrams. */
+/* Receives until 'want' bytes are there; checks that datagram i begins at byte i * size of what was
+ * sent. Returns the number of datagrams. */
 static uint32_t receive(struct pair *p, uint32_t size, uint32_t want)
 {
 	uint32_t got = 0, n_segs = 0;
@@ -76,8 +78,13 @@ static void send_and_receive(bool use_no_gso, bool use_no_gro, bool is_single)
 	open_pair(&p, use_no_gso, use_no_gro);
 	iov[0] = (struct iovec){ p.bytes, 7000 };
 	iov[1] = (struct iovec){ p.bytes + 7000, 13350 };
-	run = (struct usock_run){ .to = p.to_b, .iov = iov, .n_iov = 2, .n_segs = 21, .seg_size = 1000,
-				  .bytes = 20350, .is_single = is_single };
+	run = (struct usock_run){ .to = p.to_b,
+				  .iov = iov,
+				  .n_iov = 2,
+				  .n_segs = 21,
+				  .seg_size = 1000,
+				  .bytes = 20350,
+				  .is_single = is_single };
 	assert_true(usock_send(&p.a, &run, 1) >= 1);
 	assert_int_equal(run.error, 0);
 	assert_false(run.was_too_big);
@@ -100,13 +107,18 @@ static void usock_errors_stay_with_their_run(void **state)
 	static struct pair p;
 	struct iovec iov[3] = { { p.bytes, 2000 }, { p.bytes, 2000 }, { p.bytes + 2000, 100 } };
 	struct usock_run runs[3];
-	const struct ep nowhere = { .ip = { .family = IP_V6, .b = { 0x20, 1, 0xd, 0xb8 } }, .port = 9 };
+	const struct ep nowhere = { .ip = { .family = IP_V6, .b = { 0x20, 1, 0xd, 0xb8 } },
+				    .port = 9 };
 
 	(void)state;
 	open_pair(&p, false, false);
 	for (int i = 0; i < 3; i++)
-		runs[i] = (struct usock_run){ .to = p.to_b, .iov = &iov[i], .n_iov = 1, .n_segs = 2,
-					      .seg_size = 1000, .bytes = 2000 };
+		runs[i] = (struct usock_run){ .to = p.to_b,
+					      .iov = &iov[i],
+					      .n_iov = 1,
+					      .n_segs = 2,
+					      .seg_size = 1000,
+					      .bytes = 2000 };
 	runs[1].to = usock_addr(&nowhere); /* the wrong family for this socket */
 	runs[2].n_segs = 1;
 	runs[2].seg_size = runs[2].bytes = 100;
@@ -138,7 +150,8 @@ static void usock_port_in_use_is_refused(void **state)
 
 static void usock_addresses_come_back(void **state)
 {
-	static const char *const texts[] = { "192.0.2.1:1", "255.255.255.255:65535", "[2001:db8::1]:41641" };
+	static const char *const texts[] = { "192.0.2.1:1", "255.255.255.255:65535",
+					     "[2001:db8::1]:41641" };
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
