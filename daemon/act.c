@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "daemon/meshd.h"
+#include "daemon/resolve.h"
 #include "policy/filter.h"
 #include "relay/relayserver.h"
 #include "wg/keypair.h"
@@ -77,7 +78,7 @@ static void act_stream_send(struct meshd *m, struct mono now, const struct engin
 		err = tlsconn_send(m->tls, o->stream, o->data, o->size);
 	if (err != -ENOBUFS)
 		return; /* a closed stream has told so by an event */
-	tlsconn_close(m->tls, o->stream);
+	tlsconn_close(m->tls, o->stream, false);
 	engine_closed(m->engine, now, o->stream, "the other side does not read");
 }
 
@@ -107,11 +108,11 @@ void act_ready(struct meshd *m, struct mono now, uint32_t stream)
 		m->ready[m->n_ready++] = stream;
 }
 
-static void act_resolve_done(void *ctx, const char *name, const struct ip *ip4, const struct ip *ip6)
+static void resolved(void *ctx, const char *name, const struct ip *ip4, const struct ip *ip6, struct mono now)
 {
 	struct meshd *m = ctx;
 
-	engine_resolved(m->engine, loop_now(m->loop), name, ip4, ip6);
+	engine_resolved(m->engine, now, name, ip4, ip6);
 }
 
 static void act_relay_sockets(struct meshd *m, struct mono now, const struct engine_out *o)
@@ -239,7 +240,7 @@ static void act_stream_close(struct meshd *m, struct mono now, uint32_t stream)
 {
 	if (m->coord)
 		coordrole_pipe_close(m->coord, now, stream);
-	tlsconn_close(m->tls, stream);
+	tlsconn_close(m->tls, stream, true);
 }
 
 void act(struct meshd *m, struct mono now, const struct engine_out *o)
@@ -274,8 +275,8 @@ void act(struct meshd *m, struct mono now, const struct engine_out *o)
 		act_stream_close(m, now, o->stream);
 		break;
 	case ENGINE_RESOLVE:
-		if (tlsconn_resolve(m->tls, o->name, act_resolve_done, m) < 0)
-			log_debug(&m->log, "dns: %s: too many queries", o->name);
+		if (resolve_post(m->loop, o->name, resolved, m) < 0)
+			log_debug(&m->log, "dns: %s: cannot be asked for", o->name);
 		break;
 	case ENGINE_RELAY_SOCKETS:
 		act_relay_sockets(m, now, o);

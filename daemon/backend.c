@@ -12,10 +12,27 @@
 
 /* ---- reading ---- */
 
+/* What the workers have counted up to now. */
+static void refresh_totals(struct meshd *m)
+{
+	struct peer_id id;
+	size_t it = 0;
+
+	while (engine_next_peer(m->engine, &it, &id)) {
+		struct dp_peer_totals t;
+
+		if (dp_peer_totals(m->dp, id, &t) == 0)
+			engine_set_totals(m->engine, id, t.rx_bytes, t.tx_bytes);
+	}
+}
+
 static int backend_status(void *ctx, bool peers, struct status *s)
 {
 	struct meshd *m = ctx;
-	int err = engine_status(m->engine, loop_now(m->loop), peers, s);
+	int err;
+
+	refresh_totals(m);
+	err = engine_status(m->engine, loop_now(m->loop), peers, s);
 
 	if (err)
 		return err;
@@ -173,15 +190,6 @@ static void backend_set_prefs(void *ctx, struct api_token token, const struct pr
 	api_reply_prefs(m->api, token, rc ? err : NULL);
 }
 
-/* Without a server the local coordinator is the one, when it is on. */
-static void default_server(struct meshd *m, struct prefs *p)
-{
-	if ((p->control_url && *p->control_url) || !m->coord || !coordrole_is_on(m->coord))
-		return;
-	free(p->control_url);
-	p->control_url = strdup(coordrole_url(m->coord));
-}
-
 static void backend_start(void *ctx, struct api_token token, const struct api_start *start)
 {
 	struct meshd *m = ctx;
@@ -194,7 +202,8 @@ static void backend_start(void *ctx, struct api_token token, const struct api_st
 		return;
 	}
 	next.logged_out = false;
-	default_server(m, &next);
+	m->has_start = true;
+	m->start_was_logged_in = engine_state(m->engine).state >= STATE_STOPPED;
 	rc = change_prefs(m, &next, prefs_diff(engine_prefs(m->engine), &next), err);
 	if (!rc && next.want_running)
 		rc = engine_login(m->engine, loop_now(m->loop), start->auth_key, false, err);
@@ -211,18 +220,20 @@ static void backend_login_interactive(void *ctx, struct api_token token)
 	const struct engine_state st = engine_state(m->engine);
 	struct prefs next = { 0 };
 	char err[API_ERR_MAX] = "out of memory";
+	/* A member that logs in again wants a new key (--force-reauth); one that is just joining does not. */
+	const bool force = m->has_start ? m->start_was_logged_in : st.state >= STATE_STOPPED;
 	int rc = prefs_copy(&next, engine_prefs(m->engine));
 
+	m->has_start = false;
 	if (!rc) {
 		next.logged_out = false;
 		next.want_running = true;
-		default_server(m, &next);
-		rc = change_prefs(m, &next, prefs_diff(engine_prefs(m->engine), &next), err);
+			rc = change_prefs(m, &next, prefs_diff(engine_prefs(m->engine), &next), err);
 	}
 	prefs_wipe(&next);
 	/* A login that waits for its visitor keeps its URL. */
-	if (!rc && !*st.auth_url)
-		rc = engine_login(m->engine, loop_now(m->loop), NULL, st.state >= STATE_STOPPED, err);
+	if (!rc && !*st.auth_url && (force || st.state != STATE_RUNNING))
+		rc = engine_login(m->engine, loop_now(m->loop), NULL, force, err);
 	if (rc)
 		api_reply_text(m->api, token, 500, err);
 	else

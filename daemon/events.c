@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/api_coord.h"
 #include "daemon/meshd.h"
 
 static void activity(struct meshd *m, struct mono now, const struct dp_event *ev)
@@ -161,6 +162,25 @@ static void pipe_closed(void *ctx, uint32_t stream, struct mono now)
 	engine_closed(m->engine, now, stream, "closed by the coordinator");
 }
 
+/* This host's own coordinator is the server of a node that knows no other: a bare `up` joins it. */
+static void adopt_server(struct meshd *m, struct mono now)
+{
+	const struct prefs *old = engine_prefs(m->engine);
+	struct prefs next = { 0 };
+	char why[ENGINE_ERR_MAX];
+
+	if (!coordrole_is_on(m->coord) || (old->control_url && *old->control_url))
+		return;
+	if (prefs_copy(&next, old) < 0)
+		return;
+	free(next.control_url);
+	next.control_url = strdup(coordrole_url(m->coord));
+	if (engine_set_prefs(m->engine, now, &next, PREF_BIT(PREF_CONTROL_URL), why) < 0 ||
+	    store_put_prefs(m->store, &next) < 0)
+		log_warn(&m->log, "coordinator: cannot be made this node's server");
+	prefs_wipe(&next);
+}
+
 static void role_changed(void *ctx, struct mono now)
 {
 	struct meshd *m = ctx;
@@ -169,6 +189,14 @@ static void role_changed(void *ctx, struct mono now)
 
 	engine_set_public(m->engine, now, &ip, coordrole_is_on(m->coord) && ip_is_set(&ip) ? 1 : 0);
 	engine_set_own_ports(m->engine, &port, port ? 1 : 0);
+	adopt_server(m, now);
+}
+
+static void role_reply(void *ctx, uint64_t call, unsigned status, const char *json, size_t size)
+{
+	struct meshd *m = ctx;
+
+	api_coord_reply(m->api, call, status, json, size);
 }
 
 void meshd_coord_events(struct coordrole_events *ev, struct meshd *m)
@@ -176,6 +204,7 @@ void meshd_coord_events(struct coordrole_events *ev, struct meshd *m)
 	ev->opened = pipe_opened;
 	ev->bytes = pipe_bytes;
 	ev->closed = pipe_closed;
+	ev->reply = role_reply;
 	ev->changed = role_changed;
 	ev->ctx = m;
 }

@@ -61,3 +61,18 @@ check_PROGRAMS += tests/unit/test_slots
 tests_unit_test_slots_LDADD = libdaemon.a $(LDADD) $(URCU_LIBS)
 check_PROGRAMS += tests/unit/test_usock
 tests_unit_test_usock_LDADD = libdaemon.a $(LDADD)
+
+sbin_PROGRAMS += meshd
+meshd_SOURCES = \
+	daemon/main.c \
+	daemon/meshd.c daemon/meshd.h \
+	daemon/act.c \
+	daemon/backend.c \
+	daemon/coordconf.c daemon/coordconf.h \
+	daemon/coordrole.c daemon/coordrole.h \
+	daemon/coordurl.c daemon/coordurl.h \
+	daemon/events.c \
+	daemon/figures.c
+meshd_CFLAGS = $(AM_CFLAGS) $(MNL_CFLAGS) $(CURL_CFLAGS) $(SQLITE_CFLAGS) $(SSL_CFLAGS) $(URCU_CFLAGS)
+meshd_LDADD = libdaemon.a libnetstack.a $(NETSTACK_LIBS) $(MNL_LIBS) $(CURL_LIBS) $(SQLITE_LIBS) \
+	$(SSL_LIBS) $(URCU_LIBS)

@@ -3,7 +3,6 @@
 #include "daemon/meshd.h"
 
 #include <errno.h>
-#include <openssl/evp.h>
 #include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -16,6 +15,7 @@
 #include <unistd.h>
 
 #include "daemon/aeadpick.h"
+#include "daemon/api_coord.h"
 #include "relay/relayserver.h"
 
 enum { TURN_MAX = 1000 }; /* rounds of one turn: the next turn goes on */
@@ -143,13 +143,10 @@ static int fail(const char *what, const char *why)
 
 static int open_crypto(struct meshd *m)
 {
-	m->crypto.n_seal_lanes = 1;
-	m->crypto.n_open_lanes = 1;
-	m->crypto.chacha20_poly1305 = EVP_CIPHER_fetch(NULL, "ChaCha20-Poly1305", NULL);
-	if (!m->crypto.chacha20_poly1305)
-		return fail("openssl", "ChaCha20-Poly1305 is not available");
-	m->crypto.aead = aeadpick(&m->crypto);
-	return 0;
+	int err = aeadpick_init(&m->crypto, getenv("MESHD_AEAD"), &m->log);
+
+	return err ? fail("aead", err == -ENOENT ? "MESHD_AEAD names no backend of this build" : strerror(-err)) :
+		     0;
 }
 
 /* The UDP port that was chosen once is used again, so that firewall rules stay valid. */
@@ -196,8 +193,6 @@ static int open_dp(struct meshd *m)
 	if (m->conf->port && dp_port(m->dp, IP_V4) != m->conf->port)
 		log_warn(&m->log, "udp: port %u is taken, using %u", m->conf->port, dp_port(m->dp, IP_V4));
 	remember_port(m);
-	log_info(&m->log, "dp: %s, udp port %u, %s, %s", dp_ifname(m->dp), dp_port(m->dp, IP_V4),
-		 dp_tun_mode(m->dp), dp_aead_name(m->dp));
 	return 0;
 }
 
@@ -310,7 +305,7 @@ static int open_api(struct meshd *m)
 
 	backend_init(m);
 	m->api = api_new(&cfg);
-	if (!m->api)
+	if (!m->api || api_add_table(m->api, &api_coord_table) < 0)
 		return fail("api", "out of memory");
 	for (size_t i = 0; i < m->conf->n_sockets; i++) {
 		err = api_listen(m->api, m->conf->sockets[i]);
@@ -402,7 +397,7 @@ static void close_all(struct meshd *m)
 	prefs_wipe(&m->prefs_view);
 	if (m->loop)
 		loop_free(m->loop);
-	EVP_CIPHER_free(m->crypto.chacha20_poly1305);
+	aeadpick_wipe(&m->crypto);
 }
 
 static void say_goodbye(struct meshd *m)
@@ -410,7 +405,7 @@ static void say_goodbye(struct meshd *m)
 	struct engine_out o;
 	struct mono now = loop_now(m->loop);
 
-	/* Keys go and packets stop before the machines do. */
+	engine_stop(m->engine, now);
 	while (engine_poll(m->engine, now, &o))
 		act(m, now, &o);
 }
@@ -452,8 +447,6 @@ int meshd_run(struct meshd *m, struct conf *conf)
 	map_init(&m->relay_seen, sizeof(uint32_t), RELAYSERVER_LIVE_MAX, &m->env);
 	if (conf->warnings)
 		log_warn(&m->log, "%s", conf->warnings);
-	if (conf->userspace)
-		return fail("--tun=userspace-networking", "not in this build");
 	m->loop = loop_new(&m->log);
 	if (!m->loop)
 		return fail("loop", strerror(errno));

@@ -83,6 +83,8 @@ struct meshd {
 	struct api_token netchecks[MESHD_WAITERS_MAX];
 	size_t n_netchecks;
 	struct api_token logout;
+	/* The last `start`, until the login-interactive that belongs to it. */
+	bool has_start, start_was_logged_in;
 	struct map relay_seen; /* VNI -> struct meshd_relay_seen */
 	struct prefs prefs_view; /* what the API shows: the engine's, with the login */
 	bool relay_ran;

@@ -100,6 +100,20 @@ void engine_free(struct engine *e)
 	free(e);
 }
 
+void engine_stop(struct engine *e, struct mono now)
+{
+	struct engine_out *o = e->has_device ? eq_push(e, ENGINE_PERSIST_FLOOR, NULL, 0) : NULL;
+
+	if (o)
+		o->stamp_floor_ns = device_stamp_floor(&e->device);
+	ctlclient_stop(e->ctl, now);
+	for (size_t i = 0; i < e->n_slots; i++)
+		if (e->slots[i] && e->slots[i]->dev)
+			device_reset(&e->device, e->slots[i]->dev);
+	relayserver_set(&e->relays, now, false, 0);
+	derpclient_set_key(&e->derp, now, NULL);
+}
+
 /* Each machine's outputs may feed another: until all are quiet. */
 static void pump(struct engine *e, struct mono now)
 {

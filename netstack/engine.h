@@ -159,6 +159,8 @@ void engine_free(struct engine *e);
 /* Begins: uses the cached map, connects to the control server if the preferences want that. 'auth_key' may be
  * null. */
 void engine_start(struct engine *e, struct mono now, const char *auth_key);
+/* The node is about to end: connections close, keys go. Poll once more, then free. */
+void engine_stop(struct engine *e, struct mono now);
 bool engine_poll(struct engine *e, struct mono now, struct engine_out *out);
 struct mono engine_deadline(const struct engine *e);
 void engine_tick(struct engine *e, struct mono now);
@@ -210,6 +212,10 @@ struct engine_activity {
 };
 void engine_input_activity(struct engine *e, struct mono now, struct peer_id peer,
 			   const struct engine_activity *a);
+/* Peers one after the other: start with '*it' = 0; false at the end. */
+bool engine_next_peer(const struct engine *e, size_t *it, struct peer_id *id);
+/* The data plane's own totals of a peer, fresher than the last summary. */
+void engine_set_totals(struct engine *e, struct peer_id peer, uint64_t rx_bytes, uint64_t tx_bytes);
 /* A datagram to 'to' could not be sent: 'err' is the negative errno. */
 void engine_send_failed(struct engine *e, struct mono now, const struct path_addr *to, int err);
 

@@ -125,6 +125,7 @@ static void input_derp_only(struct engine *e, struct mono now, const struct node
 		er_alloc_request(e, now, p, msg);
 		break;
 	case DISCO_ALLOC_RESPONSE:
+		er_learn_server(e, &msg->alloc_response.ep.server, p->node_id);
 		relayclient_input_response(&e->relayc, now, &p->key, &msg->alloc_response);
 		break;
 	case DISCO_PING:

@@ -93,7 +93,7 @@ static void fill_relays(const struct engine *e, const struct epeer *p, struct pa
 
 		if (!node || r == p)
 			continue;
-		used = es_relay_node(e, &p->targets.first);
+		used = es_relay_node(e, &p->targets);
 		o = &out->relays[out->n_relays++];
 		o->name = es_base_name(node, bad);
 		if (node->n_addrs)
@@ -228,7 +228,7 @@ static void fill_servers(const struct engine *e, struct relayinfo *r, bool *bad)
 			const struct epeer *q = e->slots[j];
 
 			if (!q || q->targets.first.kind != PATH_RELAY ||
-			    es_relay_node(e, &q->targets.first) != n)
+			    es_relay_node(e, &q->targets) != n)
 				continue;
 			o->in_use_by++;
 			o->latency_ms = (double)q->targets.latency_ns / 1e6;

@@ -29,6 +29,8 @@ enum {
 	ENGINE_PINGS_MAX = 16,     /* TSMP pings of users in flight */
 	ENGINE_PING_S = 5,
 	ENGINE_SOCKS_CACHE = 64,
+	ENGINE_RELAY_NAMES = 64,
+	ENGINE_DERP_QUIET_S = 10,  /* a missing home is told after this long: restarts do not flap */
 	ENGINE_ACTIVE_S = 45,      /* session activity (path-selection 2) */
 	ENGINE_STUN_MIN_S = 20,    /* periodic report: 20..26 s */
 	ENGINE_STUN_SPREAD_S = 6,
@@ -66,11 +68,13 @@ struct epeer {
 	struct epeer *dirty_next;
 	bool is_dirty;
 	bool is_usable;              /* not expired: is part of the view */
+	uint32_t advertised;         /* local index of the key pair that our disco key was told on */
 	struct engine_staged *staged, *staged_last;
 	size_t n_staged;
 	struct path_addr rx_path[4]; /* last path of each kind that data came by */
 	struct ladder_targets targets; /* as published */
 	bool has_targets;
+	bool in_view;                /* the data plane knows it: paths may be told */
 	struct mono path_since;
 	struct mono last_sent;       /* data or a user ping */
 	uint64_t rx_bytes, tx_bytes;
@@ -158,6 +162,7 @@ struct engine {
 	struct engine_cached_ep cached_eps[ENGINE_EP_CACHE_MAX];
 	size_t n_cached_eps;
 	uint32_t home;
+	struct mono home_lost;      /* since when its connection is missing; NEVER = it is up */
 	struct mono next_stun;
 	struct mono next_relay_stun;
 	bool netcheck_asked;        /* a user waits */
@@ -176,6 +181,12 @@ struct engine {
 		struct ep ep;
 		uint32_t sock;
 	} socks[ENGINE_SOCKS_CACHE]; /* relay socket by which a client was last heard */
+
+	struct {
+		struct disco_key server; /* of a relay server ... */
+		int64_t node_id;         /* ... that this node told in an allocation */
+	} relay_names[ENGINE_RELAY_NAMES];
+	unsigned next_relay_name;
 
 	uint64_t path_changes[4][4];
 	uint64_t staged_dropped;
@@ -207,6 +218,8 @@ void ep_set_disco(struct engine *e, struct mono now, struct epeer *p, const stru
 /* The ladder was given something: poll it before the engine's next output. */
 void ep_touch(struct engine *e, struct epeer *p);
 void ep_pump(struct engine *e, struct mono now);
+/* The view now has this peer: tells its path, which may be older. */
+void ep_in_view(struct engine *e, struct epeer *p);
 void ep_tick(struct engine *e, struct mono now);
 /* (Re)creates the device for the own node key and gives every peer a session. */
 MESH_MUST_USE int ep_rekey(struct engine *e, struct mono now);
@@ -260,6 +273,8 @@ void er_candidates(struct engine *e, struct mono now, bool is_event);
 void er_set(struct engine *e, struct mono now);
 void er_addrs(struct engine *e, struct mono now);
 void er_alloc_request(struct engine *e, struct mono now, struct epeer *p, const struct disco_msg *msg);
+/* Remembers whose relay server has this key, for status. */
+void er_learn_server(struct engine *e, const struct disco_key *server, int64_t node_id);
 bool er_may_allocate(const struct engine *e, const struct map_node *node);
 void er_discover(struct engine *e, struct mono now, struct epeer *p, const struct relay_path *known, size_t n);
 bool er_is_target(const struct engine *e, const struct map_node *node);
@@ -271,7 +286,8 @@ void er_learn_sock(struct engine *e, const struct ep *ep, uint32_t sock);
 const char *es_region_code(const struct engine *e, uint32_t region);
 char *es_base_name(const struct map_node *n, bool *bad);
 char *es_why_not_direct(const struct engine *e, struct mono now, const struct epeer *p, bool *bad);
-/* The node whose relay server a relay path goes through, as far as its endpoints tell; null: unknown. */
-const struct map_node *es_relay_node(const struct engine *e, const struct path_addr *path);
+/* The node whose relay server a relay path goes through: by its answer to an allocation, else by its
+ * endpoints; null: unknown. */
+const struct map_node *es_relay_node(const struct engine *e, const struct ladder_targets *t);
 
 #endif

@@ -187,10 +187,18 @@ static void publish_view(struct engine *e)
 	e->view_peers = list;
 	o->view.peers = list;
 	o->view.n_peers = n;
-	if (!is_online(e))
-		return;
-	o->view.routes = build_routes(e);
-	o->view.filter = build_filter(e);
+	if (is_online(e)) {
+		o->view.routes = build_routes(e);
+		o->view.filter = build_filter(e);
+	}
+	for (size_t i = 0; i < e->n_slots; i++) {
+		struct epeer *p = e->slots[i];
+
+		if (p && n)
+			ep_in_view(e, p); /* behind the view in the line of outputs */
+		else if (p)
+			p->in_view = false;
+	}
 }
 
 static void publish_host(struct engine *e)

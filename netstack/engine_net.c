@@ -175,6 +175,7 @@ static void set_home(struct engine *e, struct mono now, uint32_t region)
 		return;
 	log_info(e->env->log, "derp: home is region %u", region);
 	e->home = region;
+	e->home_lost = derpclient_state(&e->derp, region) == DERPCLIENT_UP ? MONO_NEVER : now;
 	netcheck_set_home(e->net, region);
 	derpclient_set_home(&e->derp, now, region);
 	ctlclient_set_home(e->ctl, now, region);

@@ -311,11 +311,29 @@ int ep_rekey(struct engine *e, struct mono now)
 
 /* ---- ladder ---- */
 
+static void push_path(struct engine *e, const struct epeer *p)
+{
+	struct engine_out *o = eq_push(e, ENGINE_PATH, NULL, 0);
+
+	if (!o)
+		return;
+	o->peer = p->id;
+	if (p->targets.first.kind != PATH_NONE)
+		o->targets[o->n_targets++] = p->targets.first;
+	if (p->targets.second.kind != PATH_NONE)
+		o->targets[o->n_targets++] = p->targets.second;
+}
+
+void ep_in_view(struct engine *e, struct epeer *p)
+{
+	if (!p->in_view && p->has_targets)
+		push_path(e, p);
+	p->in_view = true;
+}
+
 static void publish_path(struct engine *e, struct mono now, struct epeer *p, const struct ladder_targets *t)
 {
-	struct engine_out *o;
-
-	if (p->targets.first.kind != t->first.kind || !p->has_targets)
+	if (p->targets.first.kind != t->first.kind)
 		e->path_changes[p->targets.first.kind][t->first.kind]++;
 	if (!path_eq(&p->targets.first, &t->first)) {
 		char text[PATH_TEXT_MAX];
@@ -326,14 +344,8 @@ static void publish_path(struct engine *e, struct mono now, struct epeer *p, con
 	}
 	p->targets = *t;
 	p->has_targets = true;
-	o = eq_push(e, ENGINE_PATH, NULL, 0);
-	if (!o)
-		return;
-	o->peer = p->id;
-	if (t->first.kind != PATH_NONE)
-		o->targets[o->n_targets++] = t->first;
-	if (t->second.kind != PATH_NONE)
-		o->targets[o->n_targets++] = t->second;
+	if (p->in_view)
+		push_path(e, p);
 }
 
 /* An answer in line, with who was pinged. */
@@ -497,9 +509,11 @@ static void advertise_disco(struct engine *e, const struct epeer *p)
 		inject(e, p, buf, (size_t)n);
 }
 
-static void session_up(struct engine *e, struct epeer *p)
+static void session_up(struct engine *e, struct epeer *p, const struct keypair *kp)
 {
-	advertise_disco(e, p);
+	if (p->advertised != kp->local_index)
+		advertise_disco(e, p);
+	p->advertised = kp->local_index;
 	for (struct engine_staged *s = p->staged; s; s = s->next)
 		inject(e, p, s->data, s->size);
 	drop_staged(e, p, false);
@@ -534,7 +548,7 @@ static void device_output(struct engine *e, struct mono now, struct device_out *
 			o->local_index = d->kp->local_index;
 		break;
 	case DEVICE_UP:
-		session_up(e, p);
+		session_up(e, p, d->kp);
 		break;
 	case DEVICE_KEEPALIVE:
 		inject(e, p, NULL, 0);
@@ -641,6 +655,29 @@ void engine_input_activity(struct engine *e, struct mono now, struct peer_id pee
 		if (a->received[k] && p->rx_path[k].kind != PATH_NONE)
 			ladder_input_received(&p->ladder, now, &p->rx_path[k]);
 	ep_touch(e, p);
+}
+
+bool engine_next_peer(const struct engine *e, size_t *it, struct peer_id *id)
+{
+	while (*it < e->n_slots) {
+		const struct epeer *p = e->slots[(*it)++];
+
+		if (!p)
+			continue;
+		*id = p->id;
+		return true;
+	}
+	return false;
+}
+
+void engine_set_totals(struct engine *e, struct peer_id peer, uint64_t rx_bytes, uint64_t tx_bytes)
+{
+	struct epeer *p = ep_get(e, peer);
+
+	if (!p)
+		return;
+	p->rx_bytes = rx_bytes;
+	p->tx_bytes = tx_bytes;
 }
 
 static void tsmp_pong(struct engine *e, struct mono now, const struct tsmp_msg *m, const struct epeer *p)

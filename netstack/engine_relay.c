@@ -84,6 +84,18 @@ void er_discover(struct engine *e, struct mono now, struct epeer *p, const struc
 	relayclient_discover(&e->relayc, now, &rp, known, n);
 }
 
+void er_learn_server(struct engine *e, const struct disco_key *server, int64_t node_id)
+{
+	unsigned i = 0;
+
+	while (i < ENGINE_RELAY_NAMES && !disco_key_eq(&e->relay_names[i].server, server))
+		i++;
+	if (i == ENGINE_RELAY_NAMES)
+		i = e->next_relay_name++ % ENGINE_RELAY_NAMES;
+	e->relay_names[i].server = *server;
+	e->relay_names[i].node_id = node_id;
+}
+
 /* ---- the server ---- */
 
 void er_set(struct engine *e, struct mono now)
@@ -130,6 +142,7 @@ static void respond(struct engine *e, struct mono now, struct epeer *p,
 		ep->addrs.eps[ep->addrs.n_eps++] = r->addrs[i];
 	ep->addrs.n_total = ep->addrs.n_eps;
 	if (!p) {
+		er_learn_server(e, &ep->server, e->map ? netmap_self(e->map)->id : 0);
 		relayclient_input_response(&e->relayc, now, &e->node_key, &m.alloc_response);
 		return;
 	}

@@ -124,15 +124,23 @@ static void from_map(const struct engine *e, struct status_peer *s, const struct
 	s->no_file_sharing_reason = dup_text("", bad);
 }
 
-/* Which peer's relay server is behind a relay path: only the path's origin tells, so the candidates are
- * compared by their public address. Null: unknown. */
-const struct map_node *es_relay_node(const struct engine *e, const struct path_addr *path)
+const struct map_node *es_relay_node(const struct engine *e, const struct ladder_targets *t)
 {
-	for (size_t i = 0; path->kind == PATH_RELAY && i < e->n_slots; i++) {
+	const struct map_node *self = e->map ? netmap_self(e->map) : NULL;
+
+	if (t->first.kind != PATH_RELAY || !self)
+		return NULL;
+	for (unsigned i = 0; i < ENGINE_RELAY_NAMES; i++) {
+		const int64_t id = e->relay_names[i].node_id;
+
+		if (id && disco_key_eq(&e->relay_names[i].server, &t->server))
+			return id == self->id ? self : netmap_peer(e->map, id);
+	}
+	for (size_t i = 0; i < e->n_slots; i++) {
 		const struct map_node *n = e->slots[i] ? e->slots[i]->node : NULL;
 
 		for (size_t j = 0; n && er_is_target(e, n) && j < n->n_endpoints; j++)
-			if (ip_eq(&n->endpoints[j].ip, &path->ep.ip))
+			if (ip_eq(&n->endpoints[j].ip, &t->first.ep.ip))
 				return n;
 	}
 	return NULL;
@@ -142,7 +150,7 @@ static void from_path(const struct engine *e, struct mono now, struct status_pee
 		      bool *bad)
 {
 	const struct ladder_targets t = ladder_targets(&p->ladder, now);
-	const struct map_node *relay = es_relay_node(e, &t.first);
+	const struct map_node *relay = es_relay_node(e, &t);
 	char text[PATH_TEXT_MAX];
 
 	path_write(text, &t.first);
@@ -297,7 +305,7 @@ static bool has_unaccepted_routes(const struct engine *e)
 	return false;
 }
 
-static void fill_health(const struct engine *e, struct status *s, bool *bad)
+static void fill_health(const struct engine *e, struct mono now, struct status *s, bool *bad)
 {
 	const struct engine_state st = engine_state(e);
 	char *const *texts;
@@ -317,8 +325,7 @@ static void fill_health(const struct engine *e, struct status *s, bool *bad)
 	}
 	if (e->prefs.has_relay_port && engine_relay_disabled(e))
 		add_health(s, "Relay server is disabled for this node by the tailnet admin", bad);
-	if (st.state == STATE_RUNNING && e->home &&
-	    derpclient_state(&e->derp, e->home) != DERPCLIENT_UP) {
+	if (st.state == STATE_RUNNING && e->home && mono_due(mono_add_s(e->home_lost, ENGINE_DERP_QUIET_S), now)) {
 		(void)snprintf(line, sizeof(line), "No connection to the home relay server (region %s)",
 			       es_region_code(e, e->home));
 		add_health(s, line, bad);
@@ -361,7 +368,7 @@ int engine_status(const struct engine *e, struct mono now, bool peers, struct st
 	s->meshd.udp_port = e->port4;
 	s->meshd.tun_name = dup_text("", &bad); /* the daemon knows it */
 	fill_relay(e, &s->meshd.relay_server, &bad);
-	fill_health(e, s, &bad);
+	fill_health(e, now, s, &bad);
 	if (e->map) {
 		fill_self(e, s, &bad);
 		add_user(e, s, netmap_self(e->map)->user, &bad);
