@@ -74,19 +74,23 @@ bool session_poll(struct session *s, struct mono now, struct session_out *out)
 	(void)now;
 	keypair_put(s->released);
 	s->released = NULL;
-	if (s->q_len == 0)
-		return false;
-	ev = s->queue[s->q_first];
-	s->q_first = (uint8_t)((s->q_first + 1) % SESSION_QUEUE);
-	s->q_len--;
+	do {
+		if (s->q_len == 0)
+			return false;
+		ev = s->queue[s->q_first];
+		s->q_first = (uint8_t)((s->q_first + 1) % SESSION_QUEUE);
+		s->q_len--;
+	} while (ev.kind == EVENT_INITIATION && !s->hs); /* its handshake ended meanwhile */
 	out->kp = ev.kp;
 	out->size = 0;
 	switch ((enum session_event_kind)ev.kind) {
 	case EVENT_INITIATION:
-		out_msg(out, &s->initiation, sizeof(s->initiation));
+		out_msg(out, &s->hs->msg, sizeof(s->hs->msg));
 		break;
 	case EVENT_RESPONSE:
-		out_msg(out, &s->response, sizeof(s->response));
+		out_msg(out, s->response, sizeof(*s->response));
+		free(s->response);
+		s->response = NULL;
 		break;
 	case EVENT_INSTALL:
 		out->kind = SESSION_KEYPAIR_INSTALL;
@@ -134,8 +138,8 @@ static void drop_hs(struct session *s)
 {
 	if (!s->hs)
 		return;
-	index_put(s->cfg.indices, s->hs->local_index);
-	noise_hs_wipe(s->hs);
+	index_put(s->cfg.indices, s->hs->noise.local_index);
+	noise_hs_wipe(&s->hs->noise);
 	free(s->hs);
 	s->hs = NULL;
 }
@@ -219,6 +223,7 @@ void session_wipe(struct session *s)
 	for (unsigned i = 0; i < SESSION_OLD; i++)
 		wipe_slot(s, s->old[i]);
 	drop_hs(s);
+	free(s->response);
 	sodium_memzero(s, sizeof(*s));
 }
 
@@ -265,16 +270,16 @@ static void attempt(struct session *s, struct mono now)
 		return;
 	}
 	make_stamp(s, stamp);
-	err = noise_create_initiation(s->hs, s->cfg.self, &s->noise, s->cfg.env, stamp, index,
-				      &s->initiation);
-	s->hs->local_index = index;
+	err = noise_create_initiation(&s->hs->noise, s->cfg.self, &s->noise, s->cfg.env, stamp,
+				      index, &s->hs->msg);
+	s->hs->noise.local_index = index;
 	if (err) {
 		drop_hs(s); /* a key of low order: there is no such peer */
 		return;
 	}
-	cookie_add_macs(&s->cookie, now, (uint8_t *)&s->initiation, sizeof(s->initiation));
+	cookie_add_macs(&s->cookie, now, (uint8_t *)&s->hs->msg, sizeof(s->hs->msg));
 	s->hs_sent = now;
-	s->tx_bytes += sizeof(s->initiation);
+	s->tx_bytes += sizeof(s->hs->msg);
 	push_once(s, EVENT_INITIATION);
 }
 
@@ -404,19 +409,19 @@ int session_input_response(struct session *s, struct mono now, const struct wg_r
 
 	if (!has_room(s))
 		return -ENOBUFS;
-	if (!s->hs || s->hs->local_index != wgmsg_le32(msg->receiver_index_le32))
+	if (!s->hs || s->hs->noise.local_index != wgmsg_le32(msg->receiver_index_le32))
 		return -EPROTO;
-	err = noise_consume_response(s->hs, s->cfg.self, &s->noise, msg, &keys);
+	err = noise_consume_response(&s->hs->noise, s->cfg.self, &s->noise, msg, &keys);
 	if (err)
 		return err;
-	kp = make_keypair(s, now, &keys, s->hs->local_index, wgmsg_le32(msg->sender_index_le32),
-			  true);
+	kp = make_keypair(s, now, &keys, s->hs->noise.local_index,
+			  wgmsg_le32(msg->sender_index_le32), true);
 	noise_keys_wipe(&keys);
 	if (!kp)
 		return -ENOMEM;
 
 	/* The handshake's index lives on in the key pair. */
-	noise_hs_wipe(s->hs);
+	noise_hs_wipe(&s->hs->noise);
 	free(s->hs);
 	s->hs = NULL;
 	s->next_attempt = MONO_NEVER;
@@ -433,7 +438,7 @@ int session_input_initiation(struct session *s, struct mono now, const struct wg
 			     struct noise_rx *rx)
 {
 	struct noise_keys keys;
-	struct wg_response response;
+	struct wg_response response, *place;
 	struct keypair *kp = NULL;
 	uint32_t index = 0;
 	int err;
@@ -452,14 +457,18 @@ int session_input_initiation(struct session *s, struct mono now, const struct wg
 	err = index_alloc(s->cfg.indices, s->cfg.index_owner, &index);
 	if (err)
 		return err;
+	/* A response that was not polled yet is replaced. */
+	place = s->response ? s->response : malloc(sizeof(*place));
 	err = noise_create_response(rx, &s->noise, s->cfg.env, index, &response, &keys);
 	if (!err) {
-		kp = make_keypair(s, now, &keys, index, rx->remote_index, false);
+		kp = place ? make_keypair(s, now, &keys, index, rx->remote_index, false) : NULL;
 		noise_keys_wipe(&keys);
 		if (!kp)
 			err = -ENOMEM;
 	}
 	if (err) {
+		if (place != s->response)
+			free(place);
 		index_put(s->cfg.indices, index);
 		return err;
 	}
@@ -467,7 +476,8 @@ int session_input_initiation(struct session *s, struct mono now, const struct wg
 	memcpy(s->seen_stamp, rx->timestamp, sizeof(s->seen_stamp));
 	s->last_accepted = now;
 	cookie_add_macs(&s->cookie, now, (uint8_t *)&response, sizeof(response));
-	s->response = response;
+	*place = response;
+	s->response = place;
 	s->rx_bytes += sizeof(*msg);
 	s->tx_bytes += sizeof(response);
 	s->hs_sent = now;

@@ -110,10 +110,16 @@ struct session_out {
 };
 
 /* Most outputs of one input, with room to spare. */
-enum { SESSION_QUEUE = 24 };
+enum { SESSION_QUEUE = 16 };
 
 /* Pairs kept behind the current one, and for how long all but the first of them. */
 enum { SESSION_OLD = 4, SESSION_OLD_S = 10 };
+
+/* Our handshake in flight and its message. */
+struct session_attempt {
+	struct noise_hs noise;
+	struct wg_initiation msg;
+};
 
 struct session_event {
 	uint8_t kind; /* enum session_event_kind of session.c */
@@ -126,7 +132,7 @@ struct session {
 	struct cookie_maker cookie;
 
 	/* Handshake as initiator. */
-	struct noise_hs *hs;         /* owned; null unless one is in flight */
+	struct session_attempt *hs;  /* owned; null unless one is in flight */
 	struct mono first_attempt;   /* when this series began */
 	struct mono next_attempt;    /* MONO_NEVER: idle */
 	struct mono last_initiation; /* sent; zero: never */
@@ -161,11 +167,10 @@ struct session {
 
 	struct keypair *released; /* of the last REMOVE polled: lives until the next poll */
 
-	/* Outputs not yet polled; the messages of queued SENDs. */
+	/* Outputs not yet polled. */
 	struct session_event queue[SESSION_QUEUE];
 	uint8_t q_first, q_len;
-	struct wg_initiation initiation;
-	struct wg_response response;
+	struct wg_response *response; /* owned; null unless its SEND is queued */
 };
 
 /* Prepares a session; nothing happens until something is wanted or received. '*cfg' is copied.

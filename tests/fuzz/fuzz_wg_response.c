@@ -11,7 +11,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static void run(const uint8_t *msg, size_t size)
 {
 	struct wgfuzz f;
-	struct noise_hs hs;
+	struct session_attempt hs;
 	struct session before;
 	int err;
 

@@ -778,7 +778,7 @@ static void device_refuses_bad_peers(void **state)
 static void idle_peer_fits_in_a_kilobyte(void **state)
 {
 	(void)state;
-	assert_true(sizeof(struct device_peer) <= 1400);
+	assert_true(sizeof(struct device_peer) <= 1024);
 }
 
 int main(void)
