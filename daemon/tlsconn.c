@@ -109,7 +109,9 @@ static const char *check_pin(const struct tlsconn *c, STACK_OF(X509) *chain)
 		return "pinned server presents another number of certificates than one";
 	if (!X509_digest(leaf, EVP_sha256(), sha256, &size) || sodium_memcmp(sha256, c->addr.pin, sizeof(sha256)) != 0)
 		return "certificate is not the pinned one";
-	if (X509_cmp_current_time(X509_get0_notBefore(leaf)) > 0 || X509_cmp_current_time(X509_get0_notAfter(leaf)) < 0)
+	/* -1: past, 1: to come, 0: not readable. */
+	if (X509_cmp_current_time(X509_get0_notBefore(leaf)) != -1 ||
+	    X509_cmp_current_time(X509_get0_notAfter(leaf)) != 1)
 		return "pinned certificate is outside its validity dates";
 	/* A name was asked for only if it is one. */
 	if (!host_is_literal(c) && X509_check_host(leaf, c->addr.host, 0, 0, NULL) != 1)
