@@ -49,11 +49,11 @@ struct world {
 static const char *const policies[] = {
 	"",
 	"{\"tagOwners\":{\"tag:srv\":[]},\"acls\":[{\"action\":\"accept\",\"src\":[\"autogroup:member\"],\"dst\":[\"tag:srv:22\"]}]}",
-	"{\"tagOwners\":{\"tag:srv\":[]},\"grants\":[{\"src\":[\"autogroup:member\"],\"dst\":[\"autogroup:self\"],\"ip\":[\"*\"]},"
-	"{\"src\":[\"*\"],\"dst\":[\"*\"],\"app\":{\"tailscale.com/cap/relay\":[]}}],"
-	"\"nodeAttrs\":[{\"target\":[\"tag:srv\"],\"attr\":[\"x\"]}]}",
-	"{\"tagOwners\":{\"tag:srv\":[]},\"acls\":[{\"action\":\"accept\",\"src\":[\"*\"],\"dst\":[\"10.0.0.0/8:*\",\"bob@:1\"]}],"
-	"\"autoApprovers\":{\"routes\":{\"10.0.0.0/8\":[\"bob@\"]}},\"ssh\":[]}",
+	("{\"tagOwners\":{\"tag:srv\":[]},\"grants\":[{\"src\":[\"autogroup:member\"],\"dst\":[\"autogroup:self\"],\"ip\":[\"*\"]},"
+	 "{\"src\":[\"*\"],\"dst\":[\"*\"],\"app\":{\"tailscale.com/cap/relay\":[]}}],"
+	 "\"nodeAttrs\":[{\"target\":[\"tag:srv\"],\"attr\":[\"x\"]}]}"),
+	("{\"tagOwners\":{\"tag:srv\":[]},\"acls\":[{\"action\":\"accept\",\"src\":[\"*\"],\"dst\":[\"10.0.0.0/8:*\",\"bob@:1\"]}],"
+	 "\"autoApprovers\":{\"routes\":{\"10.0.0.0/8\":[\"bob@\"]}},\"ssh\":[]}"),
 	"{\"acls\":[]}",
 };
 

@@ -386,6 +386,32 @@ static void expiry_is_told_and_enforced(void **state)
 	stop(t);
 }
 
+static void keys_expire_by_themselves(void **state)
+{
+	struct ct *t = start();
+	struct ct_client *a = ct_client(t, "a"), *b = ct_client(t, "b");
+	char key[REG_KEY_TEXT_MAX];
+	size_t kicks;
+
+	(void)state;
+	ct_join(t, a, "admin", "");
+	ct_key(t, "", key);
+	ct_register(t, b, key, ",\"Expiry\":\"2026-01-02T03:10:00Z\""); /* six minutes from now */
+	(void)ct_map(t, b, true, false, "");
+	assert_int_equal(ct_peer(a, "b")->key_expiry_s, 1767323400);
+	kicks = t->n_kicks;
+	ct_run(t, 350000);
+	assert_false(ct_peer(a, "b")->expired);
+	assert_int_equal(t->n_kicks, kicks);
+	ct_run(t, 7000);
+	assert_true(ct_peer(a, "b")->expired);
+	assert_int_equal(t->n_kicks, kicks + 1); /* DERP lets it go within seconds */
+	assert_false(b->self.machine_authorized);
+	ct_register(t, b, "", "");
+	assert_non_null(strstr(b->body, "\"NodeKeyExpired\":true"));
+	stop(t);
+}
+
 /* ---- administration ---- */
 
 static void node_administration(void **state)
@@ -625,6 +651,7 @@ int main(void)
 		cmocka_unit_test(keep_alives_come_within_a_minute),
 		cmocka_unit_test(ephemeral_nodes_go),
 		cmocka_unit_test(expiry_is_told_and_enforced),
+		cmocka_unit_test(keys_expire_by_themselves),
 		cmocka_unit_test(node_administration),
 		cmocka_unit_test(policy_reaches_nodes),
 		cmocka_unit_test(relay_works_at_once),
