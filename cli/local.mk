@@ -35,3 +35,5 @@ meshctl_LDADD = libcli.a libnetstack.a $(NETSTACK_LIBS) -lm
 
 # Bytes on stdout and stderr against a fake daemon.
 dist_check_SCRIPTS += tests/cli/golden.py
+check_PROGRAMS += tests/unit/test_cli
+tests_unit_test_cli_LDADD = libcli.a $(LDADD) -lm
