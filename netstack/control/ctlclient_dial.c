@@ -287,8 +287,12 @@ static void upgrade_request(struct ctlclient *c, struct ctl_stream *s)
 static void attempt_failed(struct ctlclient *c, struct mono now, struct ctl_stream *s, const char *reason)
 {
 	const bool was_plain = s->kind == CTL_STREAM_PLAIN;
+	const bool is_only = was_plain ? !wants_tls(c) : !wants_plain(c);
 
-	ctlclient_error(c, false, "cannot connect to %s (%s): %s", c->url_text, was_plain ? "plain" : "TLS", reason);
+	/* Of two attempts the one that the URL names tells the operator more; and a text that does not
+	 * alternate is logged once. */
+	if (is_only || was_plain != c->url.is_https)
+		ctlclient_error(c, false, "cannot connect to %s: %s", c->url_text, reason);
 	/* The server spoke but not as expected: perhaps its key is another one now. */
 	if (s->upgraded)
 		c->check_key = true;
@@ -551,8 +555,10 @@ void ctlclient_closed(struct ctlclient *c, struct mono now, uint32_t id)
 		key_answer(c, now, s);
 		return;
 	}
-	stream_gone(c, now, s, s->upgraded ? "closed during the handshake (the server may not accept this version)" :
-						"closed by the server");
+	if (s->upgraded && s->kind != CTL_STREAM_CONN)
+		stream_gone(c, now, s, "closed during the handshake (the server may not accept this version)");
+	else
+		stream_gone(c, now, s, "closed by the server");
 }
 
 void ctlclient_input(struct ctlclient *c, struct mono now, uint32_t id, const uint8_t *buf, size_t size)

@@ -199,7 +199,7 @@ static void ctlclient_private_address_means_plain_only(void **state)
 	assert_true(w->n_links > 3);
 	for (size_t i = 0; i < w->n_links; i++)
 		assert_int_equal(w->links[i].tls, CTLCLIENT_PLAIN);
-	assert_non_null(strstr(w->error, "connection refused"));
+	assert_string_equal(w->error, "cannot connect to http://10.0.0.1:8080: connection refused");
 	assert_false(w->status.is_fatal);
 	w->refuse_plain = false;
 	ctlworld_pass(w, 60000);
@@ -394,6 +394,7 @@ static void ctlclient_reconnects(void **state)
 	ctlclient_closed(w->c, w->now, l->id);
 	ctlworld_drive(w);
 	assert_false(w->status.is_live);
+	assert_string_equal(w->error, "the connection to the server was lost: closed by the server");
 	assert_int_equal(w->status.state, CTLCLIENT_RUNNING); /* the map stays in use */
 	ctlworld_pass(w, 1000);
 	assert_true(w->status.is_live);
