@@ -130,6 +130,7 @@ static void act_relay_sockets(struct meshd *m, struct mono now, const struct eng
 		log_error(&m->log, "%s", err);
 	else
 		m->relay_ran = true;
+	backend_look_at_firewall(m, now);
 	relaystat_wipe(m);
 	engine_relay_bound(m->engine, now, rc, rc ? 0 : dp_relay_port(m->dp, IP_V4),
 			   rc ? 0 : dp_relay_port(m->dp, IP_V6));

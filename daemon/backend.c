@@ -7,7 +7,6 @@
 
 #include "control/netmap.h"
 #include "daemon/meshd.h"
-#include "daemon/nft.h"
 #include "relay/relayserver.h"
 
 /* ---- reading ---- */
@@ -99,6 +98,35 @@ static int backend_whois(void *ctx, const struct ip *ip, const struct node_key *
 	return whois_find(ctx, ip, key, who);
 }
 
+static void firewall_look(void *ctx)
+{
+	struct meshd *m = ctx;
+
+	m->firewall_found = nft_detect();
+}
+
+static void firewall_looked(void *ctx, bool did_run, struct mono now)
+{
+	struct meshd *m = ctx;
+
+	if (!did_run)
+		return;
+	m->firewall = m->firewall_found;
+	m->firewall_at = now;
+}
+
+void backend_look_at_firewall(struct meshd *m, struct mono now)
+{
+	if (m->firewall_job.is_queued ||
+	    (!mono_is_zero(m->firewall_at) &&
+	     mono_before(now, mono_add_s(m->firewall_at, MESHD_FIREWALL_S))))
+		return;
+	m->firewall_job.run = firewall_look;
+	m->firewall_job.done = firewall_looked;
+	m->firewall_job.ctx = m;
+	loop_job_post(m->loop, &m->firewall_job);
+}
+
 static int backend_relay(void *ctx, struct relayinfo *r)
 {
 	struct meshd *m = ctx;
@@ -109,7 +137,8 @@ static int backend_relay(void *ctx, struct relayinfo *r)
 	err = engine_relayinfo(m->engine, loop_now(m->loop), r);
 	if (err || !r->bound_port)
 		return err;
-	nft_hint(hint, nft_detect(), r->bound_port);
+	backend_look_at_firewall(m, loop_now(m->loop));
+	nft_hint(hint, m->firewall, r->bound_port);
 	r->firewall_hint = *hint ? strdup(hint) : NULL;
 	return 0;
 }
@@ -162,7 +191,7 @@ static int try_relay(struct meshd *m, const struct prefs *next, char err[static 
 	return rc;
 }
 
-static int change_prefs(struct meshd *m, const struct prefs *next, uint64_t changed, char err[static API_ERR_MAX])
+int backend_change_prefs(struct meshd *m, const struct prefs *next, uint64_t changed, char err[static API_ERR_MAX])
 {
 	struct mono now = loop_now(m->loop);
 	int rc = 0;
@@ -185,7 +214,7 @@ static void backend_set_prefs(void *ctx, struct api_token token, const struct pr
 {
 	struct meshd *m = ctx;
 	char err[API_ERR_MAX];
-	int rc = change_prefs(m, next, changed, err);
+	int rc = backend_change_prefs(m, next, changed, err);
 
 	api_reply_prefs(m->api, token, rc ? err : NULL);
 }
@@ -204,7 +233,7 @@ static void backend_start(void *ctx, struct api_token token, const struct api_st
 	next.logged_out = false;
 	m->has_start = true;
 	m->start_was_logged_in = engine_state(m->engine).state >= STATE_STOPPED;
-	rc = change_prefs(m, &next, prefs_diff(engine_prefs(m->engine), &next), err);
+	rc = backend_change_prefs(m, &next, prefs_diff(engine_prefs(m->engine), &next), err);
 	if (!rc && next.want_running)
 		rc = engine_login(m->engine, loop_now(m->loop), start->auth_key, false, err);
 	prefs_wipe(&next);
@@ -228,7 +257,7 @@ static void backend_login_interactive(void *ctx, struct api_token token)
 	if (!rc) {
 		next.logged_out = false;
 		next.want_running = true;
-			rc = change_prefs(m, &next, prefs_diff(engine_prefs(m->engine), &next), err);
+			rc = backend_change_prefs(m, &next, prefs_diff(engine_prefs(m->engine), &next), err);
 	}
 	prefs_wipe(&next);
 	/* A login that waits for its visitor keeps its URL. */

@@ -68,7 +68,7 @@ int main(int argc, char **argv)
 		return rc;
 	}
 	m = calloc(1, sizeof(*m));
-	rc = m ? meshd_run(m, &conf) : 1;
+	rc = m ? meshd_run(m, &conf, argc, argv) : 1;
 	free(m);
 	conf_wipe(&conf);
 	return rc;

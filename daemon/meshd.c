@@ -107,12 +107,43 @@ static void store_due(void *ctx, struct mono now)
 	}
 }
 
+void meshd_reload(struct meshd *m, struct mono now)
+{
+	extern char **environ;
+	struct prefs next = { 0 };
+	struct conf_error why;
+	struct conf conf;
+	char err[API_ERR_MAX];
+	uint64_t changed;
+	int rc;
+
+	(void)now;
+	if (conf_load(&conf, m->argc, m->argv, environ, &why) < 0) {
+		log_error(&m->log, "reload: %s", why.text);
+		return;
+	}
+	rc = prefs_apply(&next, engine_prefs(m->engine), &conf.edit, err);
+	changed = rc ? 0 : prefs_diff(engine_prefs(m->engine), &next);
+	if (!rc && changed)
+		rc = backend_change_prefs(m, &next, changed, err);
+	if (rc)
+		log_error(&m->log, "reload: %s", err);
+	else
+		log_info(&m->log, "reload: %s", changed ? "new settings are in force" : "nothing changed");
+	if (!rc) { /* what the file locks may be another set now */
+		m->conf->locked = conf.locked;
+		m->conf->locked_all = conf.locked_all;
+	}
+	prefs_wipe(&next);
+	conf_wipe(&conf);
+}
+
 static void signalled(void *ctx, int signo, struct mono now)
 {
 	struct meshd *m = ctx;
 
 	if (signo == SIGHUP) {
-		engine_restun(m->engine, now, false);
+		meshd_reload(m, now);
 		return;
 	}
 	log_info(&m->log, "stopping on signal %d", signo);
@@ -435,11 +466,13 @@ static int run(struct meshd *m)
 	return err ? fail("loop", strerror(-err)) : 0;
 }
 
-int meshd_run(struct meshd *m, struct conf *conf)
+int meshd_run(struct meshd *m, struct conf *conf, int argc, char **argv)
 {
 	int rc;
 
 	m->conf = conf;
+	m->argc = argc;
+	m->argv = argv;
 	m->log = (struct log){ .write = log_line,
 			       .ctx = m,
 			       .level = conf->verbose > 0 ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO };

@@ -24,6 +24,7 @@
 #include "daemon/loop.h"
 #include "daemon/metrics.h"
 #include "daemon/metricsd.h"
+#include "daemon/nft.h"
 #include "daemon/rtnl.h"
 #include "daemon/store.h"
 #include "daemon/tlsconn.h"
@@ -36,6 +37,7 @@ enum {
 	MESHD_READY_MAX = 64,
 	MESHD_MAP_DELAY_MS = 1000, /* a burst of deltas is stored once */
 	MESHD_RELAY_STATS_S = 5,
+	MESHD_FIREWALL_S = 30, /* how old the knowledge about the firewall may be */
 	MESHD_COUNTERS_MAX = 128,
 	MESHD_WHOIS_CAPS_MAX = 64,
 	MESHD_RELAYS_SHOWN = 64,
@@ -55,6 +57,8 @@ struct meshd_relay_seen {
 
 struct meshd {
 	struct conf *conf; /* borrowed from main */
+	int argc;
+	char **argv;       /* borrowed from main, for reloads */
 	struct log log;
 	struct env env;
 	struct crypto crypto;
@@ -88,6 +92,10 @@ struct meshd {
 	struct map relay_seen; /* VNI -> struct meshd_relay_seen */
 	struct prefs prefs_view; /* what the API shows: the engine's, with the login */
 	bool relay_ran;
+	/* Helper thread writes 'firewall_found' while the job is queued; control takes it over afterwards. */
+	struct loop_job firewall_job;
+	struct nft_firewall firewall, firewall_found;
+	struct mono firewall_at; /* ZERO = never looked */
 	bool persist_failed;
 	bool dp_dirty;           /* dp reported events */
 	char host_error[RTNL_ERR_MAX];
@@ -100,9 +108,12 @@ struct meshd {
 };
 
 /* Opens everything by 'conf' and runs until it is told to stop. Returns the process's exit code. */
-int meshd_run(struct meshd *m, struct conf *conf);
+int meshd_run(struct meshd *m, struct conf *conf, int argc, char **argv);
 /* Lets edges and engine talk until both are quiet. */
 void meshd_turn(struct meshd *m, struct mono now);
+
+/* SIGHUP: reads the configuration file again and applies what changed. */
+void meshd_reload(struct meshd *m, struct mono now);
 
 /* events.c */
 void meshd_dp_events(struct meshd *m, struct mono now);
@@ -120,6 +131,11 @@ void act_store_map(struct meshd *m);
 
 /* backend.c */
 void backend_init(struct meshd *m);
+/* Carries out new preferences and stores them; 'err' has the reason when it fails and nothing changed. */
+MESH_MUST_USE int backend_change_prefs(struct meshd *m, const struct prefs *next, uint64_t changed,
+				       char err[static API_ERR_MAX]);
+/* Has the helper thread look which firewall is active, unless that is known well enough. */
+void backend_look_at_firewall(struct meshd *m, struct mono now);
 void backend_ping_result(struct meshd *m, const struct engine_out *o);
 void backend_netcheck_done(struct meshd *m);
 void backend_state(struct meshd *m);

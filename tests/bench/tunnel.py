@@ -21,26 +21,27 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from lab import Lab, expect, say, skip, wait_until  # noqa: E402
 from node import Node  # noqa: E402
 
-MODULE = "golang.zx2c4.com/wireguard"
+MODULE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "wgpeer")
 
 
 def wireguard_go(folder):
-    """Builds the Go module's newest version: the packaged one of Debian 12 has no offloads."""
+    """Builds the peer of tests/bench/wgpeer: the packaged wireguard-go of Debian 12 has no offloads."""
     if not shutil.which("go"):
-        skip("no Go here to build %s" % MODULE)
-    done = subprocess.run(["go", "install", MODULE + "@latest"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, env=dict(os.environ, GOBIN=folder, GOFLAGS="-mod=mod"))
+        skip("no Go here to build tests/bench/wgpeer")
+    program = os.path.join(folder, "wgpeer")
+    done = subprocess.run(["go", "build", "-o", program, "."], cwd=MODULE, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode != 0:
-        skip("%s cannot be built: %s" % (MODULE, done.stdout.strip()))
-    return os.path.join(folder, "wireguard")
+        skip("tests/bench/wgpeer cannot be built: %s" % done.stdout.strip())
+    return program
 
 
-def start_wireguard(lab, left, right, program):
+def start_wireguard(lab, left, right, program, flags):
     """A tunnel between the hosts; returns the address to send to."""
     ends = {}
     for number, host in enumerate((left, right), 1):
         dev = "wgb%d" % number
-        host.spawn(program, "-f", dev, log=dev + ".log")
+        host.spawn(program, *flags, dev, log=dev + ".log")
         wait_until("%s is there" % dev, 5, lambda: host.run("ip", "link", "show", dev, check=False, quiet=True).returncode == 0)
         private = host.run("wg", "genkey", quiet=True).stdout
         public = host.run("wg", "pubkey", input=private, quiet=True).stdout.strip()
@@ -88,7 +89,8 @@ def main():
             if not shutil.which(tool):
                 skip("no %s here" % tool)
         left, right = lab.public("left"), lab.public("right")
-        addrs = {"wireguard-go": start_wireguard(lab, left, right, options.wireguard_go or wireguard_go(lab.dir)),
+        addrs = {"wireguard-go": start_wireguard(
+            lab, left, right, options.wireguard_go or wireguard_go(lab.dir), ["-f"] if options.wireguard_go else []),
                  "meshd": start_meshd(left, right)}
         rounds = {name: [] for name in addrs}
         for number in range(options.rounds):

@@ -22,7 +22,7 @@ def on(one, other, rung):
 
 def main():
     with Lab("a stock client in our mesh") as lab:
-        tools = stock.programs(lab)
+        tools = stock.programs()
         coord, relay = Node(lab.public("coord")).start(), Node(lab.public("relay")).start()
         url = coord.enable_coordinator()
         key = coord.key("--reusable")

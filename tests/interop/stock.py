@@ -2,31 +2,19 @@
 """The stock client (tailscaled and tailscale) as a node of the lab, with the verbs of node.Node."""
 import os
 import shutil
-import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "netns"))
 
-from lab import say, skip, wait_until  # noqa: E402
+from lab import skip, wait_until  # noqa: E402
 from node import Node  # noqa: E402
 
-MODULE, VERSION = "tailscale.com", "v1.102.5"
 
-
-def programs(lab):
-    """Paths of tailscaled and tailscale: $STOCK_DIR, else built from the Go module."""
+def programs():
+    """Paths of tailscaled and tailscale in $STOCK_DIR, which the user names."""
     folder = os.environ.get("STOCK_DIR")
     if not folder:
-        if not shutil.which("go"):
-            skip("no Go here to build the stock client, and $STOCK_DIR is not set")
-        folder = os.path.join(lab.dir, "stock")
-        say("+ go install %s/cmd/tailscale{,d}@%s" % (MODULE, VERSION))
-        done = subprocess.run(["go", "install", *("%s/cmd/%s@%s" % (MODULE, name, VERSION)
-                                                  for name in ("tailscaled", "tailscale"))],
-                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                              env=dict(os.environ, GOBIN=folder, GOFLAGS="-mod=mod"))
-        if done.returncode != 0:
-            skip("the stock client cannot be built: " + done.stdout.strip()[-300:])
+        skip("name a folder with tailscaled and tailscale in $STOCK_DIR")
     return os.path.join(folder, "tailscaled"), os.path.join(folder, "tailscale")
 
 
