@@ -222,10 +222,23 @@ static bool is_within_rate(struct device *d, struct mono now, const struct sourc
 	return ratelimit_allow_id(&d->limits, now, id);
 }
 
+/* One more message that costs an X25519 if it is let through. */
+static void note_work(struct device *d, struct mono now)
+{
+	d->busy_until = mono_add_ns(mono_max(d->busy_until, now), DEVICE_SERVICE_US * NS_PER_US);
+	/* What is answered by a cookie costs little: the queue does not grow beyond the trigger, so
+	 * that load ends a second after the flood does. */
+	if (mono_since_ns(d->busy_until, now) > DEVICE_LOAD_QUEUE * DEVICE_SERVICE_US * NS_PER_US) {
+		d->busy_until = mono_add_ns(now, DEVICE_LOAD_QUEUE * DEVICE_SERVICE_US * NS_PER_US);
+		d->load_until = mono_add_ms(now, DEVICE_LOAD_HOLD_MS);
+	}
+}
+
 /* Under load: proof of address, then a place in the bucket. */
 static int admit(struct device *d, struct mono now, const uint8_t *msg, size_t size,
 		 const struct source *src)
 {
+	note_work(d, now);
 	if (!is_loaded(d, now))
 		return 0;
 	if (!cookie_check_mac2(&d->checker, now, msg, size, src, sizeof(*src))) {

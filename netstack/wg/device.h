@@ -36,6 +36,11 @@ struct env;
 
 enum { DEVICE_PEERS_MAX = 100000, DEVICE_LOAD_HOLD_MS = 1000, DEVICE_REPLIES_MAX = 64 };
 
+/* Load by rate: handshake messages with a right mac1 fill an imagined queue that is served one in a
+ * millisecond, which is an eighth of a core; beyond DEVICE_LOAD_QUEUE of them the device is under
+ * load, as the reference is at 1/8 of its queue of 1024 (RELIABILITY 5). */
+enum { DEVICE_SERVICE_US = 1000, DEVICE_LOAD_QUEUE = 128 };
+
 /* One peer of the device. Created by device_add(), addressed by this pointer until device_del(). */
 struct device_peer {
 	struct session session;
@@ -93,6 +98,7 @@ struct device {
 	struct device_reply replies[DEVICE_REPLIES_MAX]; /* ring of cookie replies not yet polled */
 	unsigned reply_first, n_replies;
 	struct mono load_until; /* under load before this time */
+	struct mono busy_until; /* when the imagined queue is empty */
 	struct device_counters counters;
 };
 
@@ -167,8 +173,9 @@ struct device_peer *device_find(const struct device *d, const struct node_key *k
 MESH_MUST_USE int device_input(struct device *d, struct mono now, const uint8_t *msg, size_t size,
 			       const struct path_addr *from, const struct node_key *derp_src);
 
-/* Depth of the queue in front of device_input(): at 1/8 of 'capacity' and above, the device counts
- * as under load for the next second. */
+/* Depth of a real queue in front of device_input(), where there is one: at 1/8 of 'capacity' and
+ * above the device counts as under load for the next second, as it does by itself above a rate of
+ * messages. */
 void device_queue_depth(struct device *d, struct mono now, size_t depth, size_t capacity);
 
 /* A worker has a packet for the peer and no key that may still send. */

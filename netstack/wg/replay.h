@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Replay window of a receiving key: RFC 6479 bitmap, exactly 8192 counters wide.
  *
- * A counter is fresh if it was not accepted before and is at most REPLAY_WINDOW behind the greatest
- * one accepted, as in the reference's self-test. Check before opening to save work, accept after the
- * packet proved authentic.
+ * A counter is fresh if it was not accepted before and is at most REPLAY_WINDOW behind the
+ * greatest one accepted, as in the reference's self-test. Check before opening to save work, accept
+ * after the packet proved authentic.
  *
  * The window belongs to the worker that holds its leaf lock; the lock lives in daemon/. */
 #ifndef NETSTACK_WG_REPLAY_H

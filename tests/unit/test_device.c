@@ -645,6 +645,46 @@ static void loaded_device_limits_each_source(void **state)
 	wgworld_free(w);
 }
 
+/* A flood with right mac1 from everywhere: beyond 128 at once each costs only a cookie reply, and a
+ * peer that answers the cookie still comes through. */
+static void flood_brings_cookies_by_itself(void **state)
+{
+	struct wgworld *w = wgworld_new(2, 221);
+	struct device *b = &w->node[1].device;
+	struct cookie_maker maker;
+
+	(void)state;
+	cookie_maker_init(&maker, &b->self.pub);
+	for (int ms = 0; ms < 2000; ms++) {
+		if (ms == 1000)
+			wgworld_send(w, 0, 1, 1);
+		for (int i = 0; i < 3; i++) {
+			struct path_addr from =
+				wgworld_path((unsigned)(test_random(&w->env) % 200));
+			struct wg_initiation msg = { .type_le32 = { WGMSG_INITIATION } };
+
+			env_fill(&w->env.env, msg.ephemeral, sizeof(msg.ephemeral));
+			cookie_add_macs(&maker, w->now, (uint8_t *)&msg, sizeof(msg));
+			assert_int_not_equal(
+				device_input(b, w->now, (uint8_t *)&msg, sizeof(msg), &from, NULL),
+				0);
+			/* the strangers' cookies go nowhere */
+			while (b->n_replies > 0) {
+				b->reply_first = (b->reply_first + 1) % DEVICE_REPLIES_MAX;
+				b->n_replies--;
+			}
+		}
+		wgworld_run(w, 1);
+	}
+	assert_in_range(b->counters.drop_auth, 128, 400);
+	assert_in_range(b->counters.drop_mac2, 5000, 6000);
+	assert_int_equal(w->node[1].received[1], 1);
+	/* A second after the flood all is as before. */
+	wgworld_run(w, 1500);
+	assert_true(mono_before(b->load_until, w->now));
+	wgworld_free(w);
+}
+
 /* A wish that arrives after the keys: staged packets must not wait for the next rekey. */
 static void late_wish_is_answered_with_up(void **state)
 {
@@ -810,6 +850,7 @@ int main(void)
 		cmocka_unit_test(loaded_responder_wants_a_cookie_first),
 		cmocka_unit_test(cookie_replies_are_smaller_than_what_they_answer),
 		cmocka_unit_test(loaded_device_limits_each_source),
+		cmocka_unit_test(flood_brings_cookies_by_itself),
 		cmocka_unit_test(late_wish_is_answered_with_up),
 		cmocka_unit_test(message_limits_force_a_new_session),
 		cmocka_unit_test(restart_of_a_peer_heals_in_15_seconds),
