@@ -626,6 +626,56 @@ static bool only_blank(const char *text, size_t size)
 	return true;
 }
 
+/* The object whose member's name begins behind the quote at 'offset'; empty if there is none. */
+static struct json_span object_at(struct json_span root, size_t offset)
+{
+	const char *at = root.p + offset;
+	struct json_span in = root, name, value;
+
+	for (size_t depth = 0; depth < JSON_DEPTH_MAX; depth++) {
+		struct json_span next = { 0 };
+		struct json_iter it;
+
+		if (!json_iter_init(&it, in))
+			break;
+		while (json_iter_next(&it, &name, &value)) {
+			if (it.is_object && at >= name.p - 1 && at < name.p + name.size)
+				return in;
+			if (at >= value.p && at < value.p + value.size)
+				next = value;
+		}
+		in = next;
+	}
+	return (struct json_span){ 0 };
+}
+
+/* A name that is there twice: says which, and where the first one is. */
+static bool report_duplicate(struct pol_ctx *c, const struct json_err *je)
+{
+	struct json_span root = { c->text, c->size }, in, name, value, twice = { 0 };
+	struct json_iter it;
+	uint32_t line, col;
+
+	if (json_check(c->text, c->size, JSON_HUJSON, NULL) != 0)
+		return false; /* wrong without the duplicate, too */
+	in = object_at(root, je->offset);
+	if (!in.p || !json_iter_init(&it, in))
+		return false;
+	while (json_iter_next(&it, &name, &value))
+		if (c->text + je->offset >= name.p - 1 && c->text + je->offset < name.p + name.size)
+			twice = name;
+	(void)json_iter_init(&it, in);
+	while (twice.p && json_iter_next(&it, &name, &value)) {
+		if (name.p == twice.p || name.size != twice.size || memcmp(name.p, twice.p, name.size) != 0)
+			continue;
+		json_position(c->text, c->size, (size_t)(name.p - c->text), &line, &col);
+		pol_err(c->errs, je->line, je->col, "\"%.*s\" is there twice: first in line %u",
+			(int)(twice.size < 60 ? twice.size : 60), twice.p, line);
+		return true;
+	}
+	return false;
+}
+
 static int parse_text(struct pol_ctx *c)
 {
 	struct json_err je = { 0 };
@@ -641,7 +691,8 @@ static int parse_text(struct pol_ctx *c)
 	}
 	root = json_parse(c->text, c->size, JSON_HUJSON | JSON_UNIQUE, &je);
 	if (!root) {
-		pol_err(c->errs, je.line, je.col, "%s", je.reason ? je.reason : "not JSON");
+		if (!report_duplicate(c, &je))
+			pol_err(c->errs, je.line, je.col, "%s", je.reason ? je.reason : "not JSON");
 		return -EBADMSG;
 	}
 	if (cJSON_IsObject(root))

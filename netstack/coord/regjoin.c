@@ -21,7 +21,18 @@ static void answer(struct reg_answer *out, enum reg_verdict verdict, const char 
 /* Where the parts of a key's text begin. */
 enum { PREFIX_AT = 11, SECRET_AT = 24, SECRET_SIZE = 64, LEN_PLAIN = 88, LEN_FINGERPRINT = 121 };
 
-/* "hskey-auth-" + 12 hex + "-" + 64 hex [+ "-" + 32 hex]; the fingerprint is for the client. */
+/* Does the text name this server? A key that was cut off before its fingerprint passes: the secret counts. */
+static bool names_us(const struct registry *r, const char *text, size_t len)
+{
+	char hex[2 * sizeof(r->cfg.fingerprint) + 1];
+
+	if (len == LEN_PLAIN)
+		return true;
+	(void)sodium_bin2hex(hex, sizeof(hex), r->cfg.fingerprint, sizeof(r->cfg.fingerprint));
+	return strcmp(text + LEN_PLAIN + 1, hex) == 0;
+}
+
+/* "hskey-auth-" + 12 hex + "-" + 64 hex [+ "-" + 32 hex] */
 static struct reg_key *find_key(const struct registry *r, const char *text)
 {
 	size_t len = strlen(text);
@@ -30,7 +41,7 @@ static struct reg_key *find_key(const struct registry *r, const char *text)
 	size_t bin = 0;
 
 	if (!registry_is_key_text(text) || (len != LEN_PLAIN && len != LEN_FINGERPRINT) || text[23] != '-' ||
-	    (len == LEN_FINGERPRINT && text[LEN_PLAIN] != '-'))
+	    (len == LEN_FINGERPRINT && text[LEN_PLAIN] != '-') || !names_us(r, text, len))
 		return NULL;
 	if (sodium_hex2bin(secret, sizeof(secret), text + SECRET_AT, SECRET_SIZE, NULL, &bin, NULL) != 0 ||
 	    bin != sizeof(secret))

@@ -84,6 +84,10 @@ static void auth_key_rules(void **state)
 	key[40] ^= 1;
 	ct_register(t, b, key, "");
 	assert_non_null(strstr(b->body, "invalid auth key"));
+	ct_key(t, "\"ExpirationS\":60", again);
+	again[120] = '0'; /* another server's fingerprint */
+	ct_register(t, b, again, "");
+	assert_non_null(strstr(b->body, "invalid auth key"));
 
 	ct_key(t, "\"Reusable\":true,\"ExpirationS\":60", again);
 	ct_register(t, b, again, "");
@@ -93,12 +97,12 @@ static void auth_key_rules(void **state)
 	assert_non_null(strstr(c->body, "auth key expired"));
 	ct_key(t, "\"Reusable\":true", again);
 	v = ct_admin(t, "keys.list", 200, "{}");
-	assert_int_equal(cJSON_GetArraySize(test_get(v, "Keys")), 3);
+	assert_int_equal(cJSON_GetArraySize(test_get(v, "Keys")), 4);
 	text = cJSON_PrintUnformatted(v);
 	assert_null(strstr(text, again + 24)); /* never the secret */
 	cJSON_free(text);
 	done(v);
-	done(ct_admin(t, "keys.revoke", 200, "{\"ID\":3}"));
+	done(ct_admin(t, "keys.revoke", 200, "{\"ID\":4}"));
 	done(ct_admin(t, "keys.revoke", 404, "{\"ID\":9}"));
 	ct_register(t, c, again, "");
 	assert_non_null(strstr(c->body, "auth key revoked"));

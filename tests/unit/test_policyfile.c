@@ -314,7 +314,9 @@ static const struct {
 } bad[] = {
 	{ "[]", 1, 1, "a policy must be an object" },
 	{ "{\n  \"acls\": [],\n  \"aclz\": []\n}", 3, 3, "did you mean \"acls\"?" },
-	{ "{\"acls\": [], // x\n \"acls\": []}", 2, 2, NULL },
+	{ "{\"acls\": [], // x\n \"acls\": []}", 2, 2, "\"acls\" is there twice: first in line 1" },
+	{ "{\n\"hosts\": {\"a\": \"1.2.3.4\",\n\"b\":\"1.2.3.4\",\n\"a\": \"1.2.3.5\"}}", 4, 1,
+	  "\"a\" is there twice: first in line 2" },
 	{ "{\"acls\": [\n {\"action\": \"deny\", \"src\": [\"*\"], \"dst\": [\"*:*\"]}]}", 2, 13, "only one is \"accept\"" },
 	{ "{\"acls\": [{\"action\": \"accept\", \"src\": [\"*\", \"tag:x\"], \"dst\": [\"*:*\"]}]}", 1, 45,
 	  "add to tagOwners: \"tag:x\": [" },
