@@ -32,6 +32,12 @@ class End:
             raise Failure("dptest %s does not start: %s" % (" ".join(args), open(log).read().strip()))
         self.aead, self.mode = self.ready[2], self.ready[3]
 
+    def cpu_s(self):
+        """Seconds of processor time so far, of all threads."""
+        with open("/proc/%d/stat" % self.proc.pid) as f:
+            fields = f.read().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def log(self):
         with open(self.log_path) as f:
             return f.read()

@@ -8,6 +8,7 @@ nothing left behind.
 import os
 import signal
 import subprocess
+import time
 
 from dp import ADDR4, DPTEST, PORT, End, Tunnel
 from lab import Failure, Lab, expect, wait_until
@@ -68,6 +69,15 @@ def main():
             expect(hosts["b"].addr in a.run("ip", "route", "get", hosts["b"].addr, quiet=True).stdout and
                    "dp0" in a.run("ip", "route", "get", hosts["b"].addr, quiet=True).stdout,
                    "others' packets to the peer's network go into the tunnel; its own do not, or it would not work")
+
+        with Tunnel(hosts) as t:
+            t.pings()
+            a.ip("link del dp0")
+            expect(not a.pings(ADDR4["b"]), "the interface is gone")
+            busy = t.ends["a"].cpu_s()
+            time.sleep(0.5)
+            expect(t.ends["a"].cpu_s() - busy < 0.1, "no thread spins on it")
+        expect(t.counters["a"]["events"][11] == 1, "control was told so once")
 
         end = End(a, "--side", "a", "--peer", "%s:%d" % (hosts["b"].addr, PORT))
         try:
