@@ -134,12 +134,8 @@ static void watch_expiry(struct ctlserver *s, struct mono now)
 
 		if (n->expiry_s > at && (!next || n->expiry_s < next))
 			next = n->expiry_s;
-		if (reg_node_expired(n, at)) {
-			struct ctlserver_out out = { .kind = CTLSERVER_KICK, .key = n->key };
-
-			if (n->expiry_s > at - 5 || !s->view)
-				ctl_push(s, out.kind, 0, 0, NULL, &out.key, sizeof(out.key));
-		}
+		if (reg_node_expired(n, at) && (!s->view || !mapview_is_expired(s->view, n->id)))
+			(void)ctl_push(s, CTLSERVER_KICK, 0, 0, NULL, &n->key, sizeof(n->key));
 	}
 	/* Wall clocks jump: look again at least once a minute. */
 	s->expiry_at = !next ? MONO_NEVER : mono_add_s(now, next - at > 60 ? 60 : next - at);

@@ -43,6 +43,8 @@ void mapview_free(struct mapview *v);
 /* The compiled policy and a node's index in it; -1 when the node is not there. */
 const struct policyset *mapview_policy(const struct mapview *v);
 long mapview_index(const struct mapview *v, int64_t node_id);
+/* Was the node's key expired when the picture was made? False if it is not there. */
+bool mapview_is_expired(const struct mapview *v, int64_t node_id);
 struct mapstream; /* what was sent on one stream */
 
 struct mapstream *mapstream_new(int64_t node_id, const struct env *env);

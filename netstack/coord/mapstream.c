@@ -32,8 +32,9 @@ struct mapstream {
 	bool started;
 	struct sent_peer *peers; /* ascending id */
 	size_t n_peers;
-	struct sent_user *users;
+	struct sent_user *users; /* ascending id */
 	size_t n_users;
+	uint64_t users_hash;     /* of the picture's users when they were last looked at */
 	uint64_t self_hash, derp_hash, dns_hash, filter_hash, ssh_hash;
 	uint64_t policy_id; /* of the picture last looked at */
 	bool had_ssh;
@@ -445,51 +446,86 @@ static void write_dns(struct mapstream *s, struct json_w *w, const struct mapvie
 	*any = true;
 }
 
-static bool needs_user(const struct mapstream *s, const struct diff *d, const struct mapview *v, size_t viewer,
-		       const struct view_user *u)
+/* Index of a profile in the picture, which has them in ascending order; -1 if there is none. */
+static long user_index(const struct mapview *v, int64_t id)
 {
-	bool used = v->nodes[viewer]->node.user == u->profile.id;
+	size_t lo = 0, hi = v->n_users;
 
-	for (size_t i = 0; i < s->n_users; i++)
-		if (s->users[i].id == u->profile.id && s->users[i].hash == u->hash)
-			return false;
-	for (size_t i = 0; i < d->n_wanted && !used; i++)
-		used = d->wanted[i].vn->node.user == u->profile.id;
-	return used;
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (v->users[mid].profile.id < id)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < v->n_users && v->users[lo].profile.id == id ? (long)lo : -1;
+}
+
+/* Notes that the profile was sent. 1: it had to be, as it is new or has changed; 0: it was there already. */
+static int note_user(struct mapstream *s, const struct view_user *u)
+{
+	size_t lo = 0, hi = s->n_users;
+	struct sent_user *list;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (s->users[mid].id < u->profile.id)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	if (lo < s->n_users && s->users[lo].id == u->profile.id) {
+		int differs = s->users[lo].hash != u->hash;
+
+		s->users[lo].hash = u->hash;
+		return differs;
+	}
+	list = realloc(s->users, (s->n_users + 1) * sizeof(*list));
+	if (!list)
+		return -ENOMEM;
+	s->users = list;
+	memmove(&list[lo + 1], &list[lo], (s->n_users - lo) * sizeof(*list));
+	list[lo] = (struct sent_user){ u->profile.id, u->hash };
+	s->n_users++;
+	return 1;
 }
 
 /* Profiles come no later than the first node that names them. */
 static int write_users(struct mapstream *s, struct json_w *w, const struct mapview *v, size_t viewer,
 		       const struct diff *d, bool *any)
 {
-	bool open = false;
+	bool open = false, *need;
+	int err = 0;
 
-	for (size_t i = 0; i < v->n_users; i++) {
-		const struct view_user *u = &v->users[i];
-		struct sent_user *slot = NULL, *list;
+	if (s->started && !d->n_full && s->users_hash == v->users_hash)
+		return 0; /* nobody new, nobody renamed */
+	need = calloc(v->n_users + 1, sizeof(*need));
+	if (!need)
+		return -ENOMEM;
+	for (size_t i = 0; i <= d->n_wanted; i++) {
+		const struct map_node *n = i < d->n_wanted ? &d->wanted[i].vn->node : &v->nodes[viewer]->node;
+		long at = user_index(v, n->user);
 
-		if (!needs_user(s, d, v, viewer, u))
+		if (at >= 0)
+			need[at] = true;
+	}
+	for (size_t i = 0; i < v->n_users && err >= 0; i++) {
+		err = need[i] ? note_user(s, &v->users[i]) : 0;
+		if (err <= 0)
 			continue;
-		for (size_t k = 0; k < s->n_users; k++)
-			if (s->users[k].id == u->profile.id)
-				slot = &s->users[k];
-		if (!slot) {
-			list = realloc(s->users, (s->n_users + 1) * sizeof(*list));
-			if (!list)
-				return -ENOMEM;
-			s->users = list;
-			slot = &list[s->n_users++];
-		}
-		*slot = (struct sent_user){ u->profile.id, u->hash };
 		if (!open)
 			json_w_arr(w, "UserProfiles");
 		open = true;
-		ctl_user_profile_write(w, NULL, &u->profile);
+		ctl_user_profile_write(w, NULL, &v->users[i].profile);
 	}
 	if (open)
 		json_w_end(w);
 	*any |= open;
-	return 0;
+	s->users_hash = v->users_hash;
+	free(need);
+	return err < 0 ? err : 0;
 }
 
 static void write_constants(struct json_w *w, const struct mapview *v)

@@ -399,7 +399,20 @@ static bool build_users(struct mapview *v, const struct registry *r)
 		if (!add_profile(v, u->id, *u->email ? u->email : u->name, u->display))
 			return false;
 	}
-	return add_profile(v, REG_TAGGED_USER, "tagged-devices", "Tagged Devices");
+	/* Ids of users count from 1 and number at most REG_USERS_MAX: this one stays the last. */
+	if (!add_profile(v, REG_TAGGED_USER, "tagged-devices", "Tagged Devices"))
+		return false;
+	v->users_hash = VIEW_HASH_INIT;
+	for (size_t i = 0; i < v->n_users; i++)
+		v->users_hash = view_hash_i64(v->users_hash, (int64_t)v->users[i].hash ^ v->users[i].profile.id);
+	return true;
+}
+
+bool mapview_is_expired(const struct mapview *v, int64_t node_id)
+{
+	long at = mapview_index(v, node_id);
+
+	return at >= 0 && v->nodes[at]->expired;
 }
 
 static uint64_t hash_derp(const struct derp_map *m)

@@ -41,8 +41,9 @@ struct mapview {
 	struct view_route *routes;
 	size_t n_routes;
 	bool *is_exit;         /* per node: approved exit routes */
-	struct view_user *users; /* ascending id; the last one is that of tagged nodes */
+	struct view_user *users; /* ascending id, the one of tagged nodes among them */
 	size_t n_users;
+	uint64_t users_hash;
 	char *domain, *url, *host;
 	struct derp_map derp;
 	uint64_t derp_hash;
