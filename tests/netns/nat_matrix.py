@@ -50,7 +50,7 @@ def one_pair(lab, number, kinds, rung, url, key):
     expect(left.path(right.name) == rung, "%s: stays %s" % (what, rung))
     expect(udp.silence(since) < 0.5, "%s: and packets flow" % what)
     sent, lost, duplicated = udp.finish()
-    expect(duplicated == 0, "%s: %d sent, %d lost, none twice" % (what, sent, lost))
+    expect(duplicated == 0, "%s: of %d datagrams %d were lost, %d came twice" % (what, sent, lost, duplicated))
     for node in (left, right):
         expect(node.stop() == 0, "meshd on %s ends well" % node.name)
 
