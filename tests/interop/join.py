@@ -54,7 +54,7 @@ def main():
         coord.kill9()
         coord.start()
         wait_until("the stock client comes back to the restarted coordinator", 60,
-                   lambda: (relay.peer("stock") or {}).get("Online") and theirs.state() == "Running")
+                   lambda: (coord.peer("stock") or {}).get("Online") and theirs.state() == "Running")
         expect(tcp.silence(since) < 2, "and the direct stream never noticed")
         # Three minutes hold at least one new handshake in each direction's turn.
         time.sleep(150)
