@@ -230,13 +230,16 @@ static int fail(struct up *u, int code, const char *text)
 	return code;
 }
 
-static void print_warnings(struct up *u)
+/* True when there was something to print. */
+static bool print_warnings(struct up *u)
 {
 	struct status s = { 0 };
 	char safe[400];
+	bool any;
 
 	if (peers_fetch(u->c, false, &s))
-		return;
+		return false;
+	any = s.n_health > 0;
 	if (s.n_health == 1)
 		(void)fprintf(u->c->err, "# Health check warning: %s\n",
 			      out_safe(safe, sizeof(safe), s.health[0]));
@@ -250,6 +253,7 @@ static void print_warnings(struct up *u)
 			      (long long)((s.self->key_expiry_ns / 1000000000 - (int64_t)time(NULL)) / 86400),
 			      u->c->prog);
 	status_wipe(&s);
+	return any;
 }
 
 /* --- the daemon --- */
@@ -334,38 +338,62 @@ static bool on_event(struct up *u, const struct notify_event *e, bool is_first, 
 	return true;
 }
 
+/* How often to look why it takes so long, until there is a reason to print. */
+enum { HINT_MS = 3000 };
+
+static int64_t elapsed_ms(const struct timespec *start)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (now.tv_sec - start->tv_sec) * 1000 + (now.tv_nsec - start->tv_nsec) / 1000000;
+}
+
+/* Milliseconds from now to 'limit_ms' after 'start', as client_stream_line() takes them. */
+static int wait_ms(const struct timespec *start, int64_t limit_ms)
+{
+	const int64_t left = limit_ms - elapsed_ms(start);
+
+	if (limit_ms == INT64_MAX)
+		return -1;
+	return left < 0 ? 0 : left > INT32_MAX ? INT32_MAX : (int)left;
+}
+
+static int timed_out(struct up *u)
+{
+	char text[200];
+
+	(void)snprintf(text, sizeof(text),
+		       "timeout waiting for Tailscale service to enter a Running state; check "
+		       "health with \"%s status\"",
+		       u->c->prog);
+	return fail(u, EXIT_TIMEOUT, text);
+}
+
 static int wait_running(struct up *u, struct client_stream *bus)
 {
-	int64_t left_ns = flags_int(u->f, "timeout");
-	struct timespec start, now;
+	const int64_t timeout_ns = flags_int(u->f, "timeout");
+	const int64_t limit_ms = timeout_ns ? timeout_ns / 1000000 : INT64_MAX;
+	int64_t hint_ms = u->json ? INT64_MAX : HINT_MS;
 	bool is_first = true, left = false;
+	struct timespec start;
 	int code = EXIT_FAILED;
 
 	(void)clock_gettime(CLOCK_MONOTONIC, &start);
 	for (;;) {
+		const int64_t until = hint_ms < limit_ms ? hint_ms : limit_ms;
 		struct notify_event e = { 0 };
 		const char *line;
-		int64_t ms = -1;
 		size_t len;
 		bool done;
-		int err;
+		int err = client_stream_line(bus, wait_ms(&start, until), &line, &len);
 
-		if (left_ns) {
-			(void)clock_gettime(CLOCK_MONOTONIC, &now);
-			ms = left_ns / 1000000 - ((now.tv_sec - start.tv_sec) * 1000 +
-						  (now.tv_nsec - start.tv_nsec) / 1000000);
-			if (ms < 0)
-				ms = 0;
-		}
-		err = client_stream_line(bus, ms > INT32_MAX ? INT32_MAX : (int)ms, &line, &len);
 		if (err == -ETIMEDOUT) {
-			char text[200];
-
-			(void)snprintf(text, sizeof(text),
-				       "timeout waiting for Tailscale service to enter a Running state; check "
-				       "health with \"%s status\"",
-				       u->c->prog);
-			return fail(u, EXIT_TIMEOUT, text);
+			if (hint_ms != INT64_MAX)
+				hint_ms = u->printed || print_warnings(u) ? INT64_MAX : hint_ms + HINT_MS;
+			if (until == limit_ms)
+				return timed_out(u);
+			continue;
 		}
 		if (err == -EPIPE) {
 			(void)fail(u, EXIT_NO_DAEMON, "the daemon closed the connection");
@@ -439,7 +467,7 @@ static int run(struct up *u)
 		if (flags_is_set(u->f, "relay-server-port") || flags_bool(u->f, "advertise-relay-server"))
 			settings_warn_relay(u->c, &u->next);
 		if (!u->json)
-			print_warnings(u);
+			(void)print_warnings(u);
 	}
 	sodium_memzero(u->key, sizeof(u->key));
 	prefs_edit_wipe(&u->edit);

@@ -233,9 +233,11 @@ static void backend_start(void *ctx, struct api_token token, const struct api_st
 	next.logged_out = false;
 	m->has_start = true;
 	m->start_was_logged_in = engine_state(m->engine).state >= STATE_STOPPED;
+	m->login_due = next.want_running;
 	rc = backend_change_prefs(m, &next, prefs_diff(engine_prefs(m->engine), &next), err);
 	if (!rc && next.want_running)
 		rc = engine_login(m->engine, loop_now(m->loop), start->auth_key, false, err);
+	m->login_due = false;
 	prefs_wipe(&next);
 	if (rc)
 		api_reply_text(m->api, token, 500, err);
@@ -436,7 +438,7 @@ void backend_state(struct meshd *m)
 				  .prefs = backend_prefs(m),
 				  .browse_to_url = *st.auth_url ? st.auth_url : NULL,
 				  .login_finished = st.state == STATE_RUNNING,
-				  .err_message = st.is_fatal && *st.error ? st.error : NULL };
+				  .err_message = !m->login_due && st.is_fatal && *st.error ? st.error : NULL };
 
 	if (m->api)
 		api_notify(m->api, &n);

@@ -83,6 +83,7 @@ struct meshd {
 	char *map_text, *map_url;
 	size_t map_size;
 
+	bool login_due;          /* a login follows: the last one's error is over, though not yet gone */
 	struct meshd_ping pings[MESHD_PINGS_MAX];
 	struct api_token netchecks[MESHD_WAITERS_MAX];
 	size_t n_netchecks;

@@ -306,7 +306,8 @@ int ctlclient_start(struct ctlclient *c, struct mono now, const struct ctlclient
 	c->rotated = false;
 	c->logout = false;
 	c->logout_deadline = MONO_NEVER;
-	c->check_key = prefs->force_reauth;
+	/* A key that names its server is held against the server, also where that is known already. */
+	c->check_key = prefs->force_reauth || c->has_fingerprint;
 	c->told_valid = false;
 	reset_attempts(c);
 	ctlclient_no_error(c);
