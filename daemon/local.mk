@@ -75,4 +75,4 @@ meshd_SOURCES = \
 	daemon/figures.c
 meshd_CFLAGS = $(AM_CFLAGS) $(MNL_CFLAGS) $(CURL_CFLAGS) $(SQLITE_CFLAGS) $(SSL_CFLAGS) $(URCU_CFLAGS)
 meshd_LDADD = libdaemon.a libnetstack.a $(NETSTACK_LIBS) $(MNL_LIBS) $(CURL_LIBS) $(SQLITE_LIBS) \
-	$(SSL_LIBS) $(URCU_LIBS)
+	$(SSL_LIBS) $(URCU_LIBS) -lm

@@ -30,6 +30,8 @@ enum {
 	ENGINE_PING_S = 5,
 	ENGINE_SOCKS_CACHE = 64,
 	ENGINE_RELAY_NAMES = 64,
+	ENGINE_HEARD_S = 180,      /* an authentic handshake vouches for its address this long */
+	ENGINE_HAILS_MAX = 6,      /* endpoints that an initiation goes to when there is no DERP */
 	ENGINE_DERP_QUIET_S = 10,  /* a missing home is told after this long: restarts do not flap */
 	ENGINE_ACTIVE_S = 45,      /* session activity (path-selection 2) */
 	ENGINE_STUN_MIN_S = 20,    /* periodic report: 20..26 s */
@@ -72,6 +74,8 @@ struct epeer {
 	struct engine_staged *staged, *staged_last;
 	size_t n_staged;
 	struct path_addr rx_path[4]; /* last path of each kind that data came by */
+	struct path_addr heard;      /* direct address of its last authentic handshake message ... */
+	struct mono heard_at;        /* ... and when; ZERO = never */
 	struct ladder_targets targets; /* as published */
 	bool has_targets;
 	bool in_view;                /* the data plane knows it: paths may be told */
@@ -219,7 +223,9 @@ void ep_set_disco(struct engine *e, struct mono now, struct epeer *p, const stru
 void ep_touch(struct engine *e, struct epeer *p);
 void ep_pump(struct engine *e, struct mono now);
 /* The view now has this peer: tells its path, which may be older. */
-void ep_in_view(struct engine *e, struct epeer *p);
+void ep_in_view(struct engine *e, struct mono now, struct epeer *p);
+/* DERP came up or went down: who depends on it? */
+void ep_derp_changed(struct engine *e, struct mono now);
 void ep_tick(struct engine *e, struct mono now);
 /* (Re)creates the device for the own node key and gives every peer a session. */
 MESH_MUST_USE int ep_rekey(struct engine *e, struct mono now);

@@ -165,7 +165,15 @@ static struct filter *build_filter(const struct engine *e)
 	return f;
 }
 
-static void publish_view(struct engine *e)
+/* The data plane forgets a peer's keys with it: so does the session. */
+static void leave_view(struct engine *e, struct epeer *p)
+{
+	if (p->in_view && p->dev)
+		device_reset(&e->device, p->dev);
+	p->in_view = false;
+}
+
+static void publish_view(struct engine *e, struct mono now)
 {
 	struct engine_view_peer *list = calloc(e->n_slots + 1, sizeof(*list));
 	struct engine_out *o = list ? eq_push(e, ENGINE_VIEW, NULL, 0) : NULL;
@@ -195,9 +203,9 @@ static void publish_view(struct engine *e)
 		struct epeer *p = e->slots[i];
 
 		if (p && n)
-			ep_in_view(e, p); /* behind the view in the line of outputs */
+			ep_in_view(e, now, p); /* behind the view in the line of outputs */
 		else if (p)
-			p->in_view = false;
+			leave_view(e, p);
 	}
 }
 
@@ -237,9 +245,8 @@ static void publish_host(struct engine *e)
 
 void em_publish(struct engine *e, struct mono now)
 {
-	(void)now;
 	if (e->view_due)
-		publish_view(e);
+		publish_view(e, now);
 	if (e->host_due)
 		publish_host(e);
 	e->view_due = e->host_due = false;

@@ -311,7 +311,24 @@ int ep_rekey(struct engine *e, struct mono now)
 
 /* ---- ladder ---- */
 
-static void push_path(struct engine *e, const struct epeer *p)
+/* Is there no DERP that could carry packets to the peer? Then disco keys cannot be learned from the control
+ * server either, and WireGuard alone must find it: by the endpoints of the map, and by where its own
+ * handshakes come from. */
+static bool is_cut_off(const struct engine *e, const struct epeer *p)
+{
+	const uint32_t region = derpclient_route(&e->derp, &p->key, p->node->home_derp);
+
+	return derpclient_state(&e->derp, region) != DERPCLIENT_UP;
+}
+
+static bool may_use_heard(const struct engine *e, struct mono now, const struct epeer *p)
+{
+	return p->targets.first.kind != PATH_DIRECT && p->targets.first.kind != PATH_RELAY &&
+	       !mono_is_zero(p->heard_at) && mono_before(now, mono_add_s(p->heard_at, ENGINE_HEARD_S)) &&
+	       is_cut_off(e, p);
+}
+
+static void push_path(struct engine *e, struct mono now, const struct epeer *p)
 {
 	struct engine_out *o = eq_push(e, ENGINE_PATH, NULL, 0);
 
@@ -322,12 +339,36 @@ static void push_path(struct engine *e, const struct epeer *p)
 		o->targets[o->n_targets++] = p->targets.first;
 	if (p->targets.second.kind != PATH_NONE)
 		o->targets[o->n_targets++] = p->targets.second;
+	if (o->n_targets < ENGINE_TARGETS_MAX && may_use_heard(e, now, p))
+		o->targets[o->n_targets++] = p->heard;
 }
 
-void ep_in_view(struct engine *e, struct epeer *p)
+void ep_derp_changed(struct engine *e, struct mono now)
+{
+	for (size_t i = 0; i < e->n_slots; i++) {
+		const struct epeer *p = e->slots[i];
+
+		if (p && p->in_view && !mono_is_zero(p->heard_at) && p->targets.first.kind == PATH_DERP)
+			push_path(e, now, p);
+	}
+}
+
+static void heard(struct engine *e, struct mono now, struct epeer *p, const struct path_addr *from)
+{
+	ladder_input_received(&p->ladder, now, from);
+	ep_touch(e, p);
+	if (from->kind != PATH_DIRECT)
+		return;
+	p->heard = *from;
+	p->heard_at = now;
+	if (p->in_view && may_use_heard(e, now, p))
+		push_path(e, now, p);
+}
+
+void ep_in_view(struct engine *e, struct mono now, struct epeer *p)
 {
 	if (!p->in_view && p->has_targets)
-		push_path(e, p);
+		push_path(e, now, p);
 	p->in_view = true;
 }
 
@@ -345,7 +386,7 @@ static void publish_path(struct engine *e, struct mono now, struct epeer *p, con
 	p->targets = *t;
 	p->has_targets = true;
 	if (p->in_view)
-		push_path(e, p);
+		push_path(e, now, p);
 }
 
 /* An answer in line, with who was pinged. */
@@ -467,6 +508,21 @@ static void send_handshake(struct engine *e, struct mono now, const struct epeer
 	o->geneve_proto = GENEVE_PROTO_WIREGUARD;
 }
 
+/* Without a proven path and without DERP: to the endpoints that the map names. */
+static void hail(struct engine *e, struct mono now, const struct epeer *p, const struct device_out *o)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < p->node->n_endpoints && n < ENGINE_HAILS_MAX; i++) {
+		const struct path_addr to = path_direct(&p->node->endpoints[i]);
+
+		if (!prober_may_try(&e->self, &to.ep))
+			continue;
+		send_handshake(e, now, p, &to, &p->key, o->msg, o->size);
+		n++;
+	}
+}
+
 static void device_send(struct engine *e, struct mono now, const struct device_out *o)
 {
 	struct epeer *p = o->peer ? o->peer->owner : NULL;
@@ -482,6 +538,8 @@ static void device_send(struct engine *e, struct mono now, const struct device_o
 		paths[n++] = o->to;
 	for (unsigned i = 0; i < n; i++)
 		send_handshake(e, now, p, &paths[i], &p->key, o->msg, o->size);
+	if (!p->targets.is_trusted && is_cut_off(e, p))
+		hail(e, now, p, o);
 	ladder_input_sent(&p->ladder, now);
 	ep_touch(e, p);
 }
@@ -557,8 +615,7 @@ static void device_output(struct engine *e, struct mono now, struct device_out *
 		drop_staged(e, p, true);
 		break;
 	case DEVICE_HEARD:
-		ladder_input_received(&p->ladder, now, &d->to);
-		ep_touch(e, p);
+		heard(e, now, p, &d->to);
 		break;
 	case DEVICE_PERSIST:
 		e->stamp_floor_ns = d->stamp_floor_ns;
