@@ -288,6 +288,7 @@ static bool is_verify(const struct coordconn *c)
 
 /* ---- control ---- */
 
+/* The version is checked with the first request, so that a client too old for us can show why. */
 static int start_control(struct coordconn *c, struct mono now)
 {
 	uint8_t response[CTLFRAME_RESPONSE_SIZE], buf[256];
@@ -311,6 +312,8 @@ static int start_control(struct coordconn *c, struct mono now)
 	wr_bytes(&w, response, sizeof(response));
 	if (w.bad || bytes_append(&c->out, buf, wr_used(&w, sizeof(buf))) != 0)
 		return -ENOMEM;
+	log_debug(c->ctx->env->log, "coord: connection from %s: session over %s, version %u", ep_write(from, &c->from),
+		  c->own ? "a pipe" : c->tls ? "TLS" : "plain TCP", c->noise->version);
 	free(c->http);
 	c->http = NULL;
 	c->state = COORDCONN_CONTROL;

@@ -36,7 +36,6 @@ struct coordconn_ctx {
 	struct ctlserver *ctl;
 	struct machine_priv noise_priv;
 	struct machine_key noise_pub;
-	const char *url;
 };
 
 enum coordconn_state {

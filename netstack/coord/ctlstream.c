@@ -262,7 +262,7 @@ static void start_stream(struct ctlserver *s, struct mono now, struct reg_node *
 		return;
 	}
 	st = calloc(1, sizeof(*st));
-	if (!st || !(st->map = mapstream_new(n->id, s->env))) {
+	if (!st || !(st->map = mapstream_new(n->id))) {
 		free(st);
 		ctl_respond(s, req->id, 500, "out of memory\n");
 		return;

@@ -47,7 +47,7 @@ long mapview_index(const struct mapview *v, int64_t node_id);
 bool mapview_is_expired(const struct mapview *v, int64_t node_id);
 struct mapstream; /* what was sent on one stream */
 
-struct mapstream *mapstream_new(int64_t node_id, const struct env *env);
+struct mapstream *mapstream_new(int64_t node_id);
 void mapstream_free(struct mapstream *s);
 
 /* Writes the next message: the complete map the first time, later the difference. Appends its JSON text to

@@ -28,7 +28,6 @@ struct sent_user {
 
 struct mapstream {
 	int64_t node_id;
-	const struct env *env;
 	bool started;
 	struct sent_peer *peers; /* ascending id */
 	size_t n_peers;
@@ -49,14 +48,12 @@ struct want {
 
 enum change { SAME, PATCH, FULL };
 
-struct mapstream *mapstream_new(int64_t node_id, const struct env *env)
+struct mapstream *mapstream_new(int64_t node_id)
 {
 	struct mapstream *s = calloc(1, sizeof(*s));
 
-	if (s) {
+	if (s)
 		s->node_id = node_id;
-		s->env = env;
-	}
 	return s;
 }
 

@@ -17,7 +17,6 @@
 
 #include "base/compiler.h"
 #include "base/env.h"
-#include "base/map.h"
 #include "base/mono.h"
 #include "wire/mapdata.h"
 
@@ -97,7 +96,6 @@ struct reg_pending {
 	int64_t expiry_s;   /* wished */
 	int32_t cap;
 	struct mono until;
-	int64_t node;       /* > 0: approved, this is the node */
 };
 
 enum reg_table { REG_USERS, REG_NODES, REG_KEYS, REG_POLICIES, REG_SETTINGS };

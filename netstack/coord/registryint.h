@@ -4,6 +4,7 @@
 #ifndef NETSTACK_COORD_REGISTRYINT_H
 #define NETSTACK_COORD_REGISTRYINT_H
 
+#include "base/map.h"
 #include "coord/registry.h"
 
 struct registry {
