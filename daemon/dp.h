@@ -100,8 +100,9 @@ struct dp_view {
 MESH_MUST_USE int dp_publish_view(struct dp *dp, const struct dp_view *view);
 
 /* Where packets to the peer go: 'targets' (0..DP_TARGETS_MAX); with two, each packet is sent on
- * both. None: packets are dropped and counted. DERP targets come back as DP_EV_DERP_OUT. Returns 0,
- * -ENOENT for a peer not in the view, -ENOMEM. */
+ * both, as long as the copies stay below 10 Mbit/s (RELIABILITY 8). None: packets are dropped and
+ * counted. DERP targets come back as DP_EV_DERP_OUT. Returns 0, -ENOENT for a peer not in the view,
+ * -ENOMEM. */
 MESH_MUST_USE int dp_set_peer_path(struct dp *dp, struct peer_id peer,
 				   const struct path_addr *targets, size_t n);
 
@@ -298,6 +299,7 @@ struct dp_counters {
 	uint64_t relay_dropped[DP_RELAY_DROP_N];      /* by the workers; the machine has its own */
 	uint64_t rxq_overflow, relay_rxq_overflow;    /* SO_RXQ_OVFL: lost in the kernel */
 	uint64_t gso_fallbacks;                       /* batches sent again without UDP GSO */
+	uint64_t dups_limited; /* packets that went on the first of two targets alone */
 	uint64_t tun_reads, tun_writes, udp_recvs, udp_sends; /* system calls */
 };
 

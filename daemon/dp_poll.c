@@ -263,6 +263,7 @@ static void add_tally(struct dp_counters *c, const struct dp_tally *t)
 	c->rxq_overflow += counter_get(&t->rxq_overflow);
 	c->relay_rxq_overflow += counter_get(&t->relay_rxq_overflow);
 	c->gso_fallbacks += counter_get(&t->gso_fallbacks);
+	c->dups_limited += counter_get(&t->dups_limited);
 	c->tun_reads += counter_get(&t->tun_reads);
 	c->tun_writes += counter_get(&t->tun_writes);
 	c->udp_recvs += counter_get(&t->udp_recvs);

@@ -13,6 +13,7 @@
 
 #include <pthread.h>
 
+#include "base/bucket.h"
 #include "daemon/counters.h"
 #include "daemon/dp.h"
 #include "daemon/loop.h"
@@ -70,6 +71,7 @@ struct dp_peer {
 	struct counter last_tx, last_tx_data;
 	struct mono want_since; /* packets without a session since then: */
 	uint32_t n_wants;
+	struct bucket dups; /* bytes that may still be sent twice */
 
 	/* In worker. */
 	struct counter rx_pkts[DP_VIA_N], rx_bytes[DP_VIA_N], rx_data_pkts;
@@ -128,7 +130,7 @@ struct dp_tally {
 	struct counter out_pkts[DP_PATH_N], out_bytes[DP_PATH_N];
 	struct counter in_dropped[DP_IN_N], out_dropped[DP_OUT_N];
 	struct counter relay_pkts[2][2], relay_bytes[2][2], relay_dropped[DP_RELAY_DROP_N];
-	struct counter rxq_overflow, relay_rxq_overflow, gso_fallbacks;
+	struct counter rxq_overflow, relay_rxq_overflow, gso_fallbacks, dups_limited;
 	struct counter tun_reads, tun_writes, udp_recvs, udp_sends;
 };
 

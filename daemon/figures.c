@@ -88,6 +88,7 @@ static void add_dp_counters(struct meshd *m, const struct dp_counters *c)
 	}
 	take_counter(m, "meshd_dp_rxq_overflow", c->rxq_overflow);
 	take_counter(m, "meshd_dp_gso_fallbacks", c->gso_fallbacks);
+	take_counter(m, "meshd_dp_duplicates_limited", c->dups_limited);
 	take_counter(m, "meshd_dp_tun_reads", c->tun_reads);
 	take_counter(m, "meshd_dp_tun_writes", c->tun_writes);
 	take_counter(m, "meshd_dp_udp_receives", c->udp_recvs);

@@ -18,11 +18,13 @@
 #include <sys/mman.h>
 
 #include "daemon/dpstate.h"
+#include "path/ladder.h"
 #include "wire/ip.h"
 #include "wire/offload.h"
 
 enum {
 	ARENA_SIZE = 448 << 10, /* about six super-packets */
+	DUP_BURST = 256 << 10,  /* bytes sent twice at once, before the limit per second counts */
 	PKTS_MAX = 512,         /* per flush */
 	READS_MAX = 64,         /* TUN reads a batch, so that orders and stopping get their turn */
 	RUN_LOOKBACK = 8,       /* runs that a packet may still join */
@@ -206,6 +208,15 @@ static void send_derp(struct out *o, struct dp_peer *peer, const struct dp_targe
 	counter_add(&o->w.tally.out_bytes[DP_DERP], size);
 }
 
+/* A path in doubt must not double a bulk flow: the copies for a peer are limited (RELIABILITY 8). */
+static bool may_copy(struct out *o, struct dp_peer *peer, uint32_t size)
+{
+	if (bucket_take(&peer->dups, o->now, LADDER_DUP_BYTES_PER_S, DUP_BURST, size))
+		return true;
+	counter_add(&o->w.tally.dups_limited, 1);
+	return false;
+}
+
 /* One sealed message on every target of its path. */
 static void send_pkt(struct out *o, uint32_t i)
 {
@@ -216,6 +227,8 @@ static void send_pkt(struct out *o, uint32_t i)
 	for (uint32_t k = 0; k < ts->n; k++) {
 		const struct dp_target *t = &ts->t[k];
 
+		if (k > 0 && !may_copy(o, o->pkts[i].key->peer, size))
+			break;
 		switch ((enum path_kind)t->addr.kind) {
 		case PATH_NONE:
 			break;

@@ -67,8 +67,8 @@ static void fill_candidates(struct mono now, const struct epeer *p, struct pathi
 
 		c->ep = v[i].ep;
 		c->source = dup_text(source_text(v[i].from), bad);
-		c->pings = v[i].verdict != PROBER_UNTRIED;
-		c->pongs = v[i].latency_ns > 0;
+		c->pings = v[i].n_sent;
+		c->pongs = v[i].n_pongs;
 		c->latency_ms = (double)v[i].latency_ns / 1e6;
 	}
 }
