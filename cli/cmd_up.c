@@ -12,7 +12,7 @@
 #include "cli/peers.h"
 #include "cli/settings.h"
 
-enum { EXPIRY_SOON_S = 7 * 86400 };
+enum { EXPIRY_SOON_S = 7 * 86400, POLL_MS = 500 };
 
 #define LOGIN_FLAGS \
 	{ "login-server", FLAG_STRING, NULL, "base `URL` of the control server", NULL, false }, \
@@ -42,6 +42,14 @@ static const struct flag login_flags[] = {
 	SETTINGS_FLAGS,
 	LOGIN_FLAGS,
 };
+
+static int64_t now_ms(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
 
 /* One run. */
 struct up {
@@ -269,6 +277,12 @@ static int post_start(struct up *u)
 	json_w_str(&w, "AuthKey", u->key);
 	if (!err)
 		json_w_raw(&w, "UpdatePrefs", (const char *)bytes_data(&prefs), bytes_size(&prefs));
+	/* With a key nobody is asked: the new login is part of this request. */
+	if (u->force && *u->key) {
+		json_w_obj(&w, "Meshd");
+		json_w_bool(&w, "ForceReauth", true);
+		json_w_end(&w);
+	}
 	json_w_end(&w);
 	if (!err)
 		err = jsonmap_finish(&w, &body);
@@ -303,6 +317,15 @@ static int post_login(struct up *u)
 	return err;
 }
 
+static int finish(struct up *u)
+{
+	if (u->json)
+		print_json(u, NULL, "Running", NULL);
+	else if (u->printed)
+		(void)fprintf(u->c->err, "Success.\n");
+	return EXIT_OK;
+}
+
 /* What one message of the bus means. Returns true when waiting ends, with '*code'. */
 static bool on_event(struct up *u, const struct notify_event *e, bool is_first, bool *left, int *code)
 {
@@ -330,29 +353,17 @@ static bool on_event(struct up *u, const struct notify_event *e, bool is_first, 
 	}
 	if (!e->has_state || e->state != STATE_RUNNING || (u->force && !*left))
 		return false;
-	if (u->json)
-		print_json(u, NULL, "Running", NULL);
-	else if (u->printed)
-		(void)fprintf(u->c->err, "Success.\n");
-	*code = EXIT_OK;
+	*code = finish(u);
 	return true;
 }
 
 /* How often to look why it takes so long, until there is a reason to print. */
 enum { HINT_MS = 3000 };
 
-static int64_t elapsed_ms(const struct timespec *start)
+/* Milliseconds from now to 'limit_ms' after 'start_ms', as client_stream_line() takes them. */
+static int wait_ms(int64_t start_ms, int64_t limit_ms)
 {
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (now.tv_sec - start->tv_sec) * 1000 + (now.tv_nsec - start->tv_nsec) / 1000000;
-}
-
-/* Milliseconds from now to 'limit_ms' after 'start', as client_stream_line() takes them. */
-static int wait_ms(const struct timespec *start, int64_t limit_ms)
-{
-	const int64_t left = limit_ms - elapsed_ms(start);
+	const int64_t left = limit_ms - (now_ms() - start_ms);
 
 	if (limit_ms == INT64_MAX)
 		return -1;
@@ -370,24 +381,55 @@ static int timed_out(struct up *u)
 	return fail(u, EXIT_TIMEOUT, text);
 }
 
+/* --force-reauth: does the node run with another key than before? The bus may not have told. */
+static bool has_new_key(struct up *u)
+{
+	struct status s = { 0 };
+	bool is_new;
+
+	if (!u->force || !u->status.self || peers_fetch(u->c, false, &s))
+		return false;
+	is_new = s.self && strcmp(s.backend_state ? s.backend_state : "", "Running") == 0 &&
+		 !node_key_eq(&s.self->key, &u->status.self->key);
+	status_wipe(&s);
+	return is_new;
+}
+
+/* The next line of the bus, waiting until 'until_ms' after 'start_ms'. With --force-reauth the wait is cut in
+ * pieces and the status looked at in between; '*done' then says that the node runs with its new key. */
+static int next_line(struct up *u, struct client_stream *bus, int64_t start_ms, int64_t until_ms,
+		     const char **line, size_t *len, bool *done)
+{
+	for (;;) {
+		int ms = wait_ms(start_ms, until_ms), err;
+		const bool is_piece = u->force && (ms < 0 || ms > POLL_MS);
+
+		err = client_stream_line(bus, is_piece ? POLL_MS : ms, line, len);
+		*done = err == -ETIMEDOUT && has_new_key(u);
+		if (*done || err != -ETIMEDOUT || !is_piece)
+			return err;
+	}
+}
+
 static int wait_running(struct up *u, struct client_stream *bus)
 {
 	const int64_t timeout_ns = flags_int(u->f, "timeout");
 	const int64_t limit_ms = timeout_ns ? timeout_ns / 1000000 : INT64_MAX;
+	const int64_t start = now_ms();
 	int64_t hint_ms = u->json ? INT64_MAX : HINT_MS;
 	bool is_first = true, left = false;
-	struct timespec start;
 	int code = EXIT_FAILED;
 
-	(void)clock_gettime(CLOCK_MONOTONIC, &start);
 	for (;;) {
 		const int64_t until = hint_ms < limit_ms ? hint_ms : limit_ms;
 		struct notify_event e = { 0 };
 		const char *line;
 		size_t len;
 		bool done;
-		int err = client_stream_line(bus, wait_ms(&start, until), &line, &len);
+		int err = next_line(u, bus, start, until, &line, &len, &done);
 
+		if (done)
+			return finish(u);
 		if (err == -ETIMEDOUT) {
 			if (hint_ms != INT64_MAX)
 				hint_ms = u->printed || print_warnings(u) ? INT64_MAX : hint_ms + HINT_MS;
@@ -443,7 +485,7 @@ static int start(struct up *u)
 		return err;
 	if (needs_login(u)) {
 		err = post_start(u);
-		if (!err && (u->force || !*u->key))
+		if (!err && !*u->key)
 			err = post_login(u);
 	} else {
 		err = settings_send(u->c, &u->edit, NULL);

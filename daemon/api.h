@@ -40,6 +40,7 @@ struct api_token {
 struct api_start {
 	const char *auth_key;         /* null = none; never log it */
 	const struct prefs *prefs;    /* complete new preferences, checked; null = keep the old ones */
+	bool force;                   /* log in again with 'auth_key' and a new node key ("Meshd.ForceReauth") */
 };
 
 /* POST ping. */

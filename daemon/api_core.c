@@ -185,6 +185,7 @@ static int parse_start(struct api *api, const cJSON *json, struct prefs *next, s
 	start->auth_key = json_str(&in, json, "AuthKey");
 	if (!*start->auth_key)
 		start->auth_key = NULL;
+	start->force = json_bool(&in, json_obj(&in, json, "Meshd"), "ForceReauth");
 	prefs = json_obj(&in, json, "UpdatePrefs");
 	if (in.err)
 		return -EBADMSG;

@@ -236,7 +236,7 @@ static void backend_start(void *ctx, struct api_token token, const struct api_st
 	m->login_due = next.want_running;
 	rc = backend_change_prefs(m, &next, prefs_diff(engine_prefs(m->engine), &next), err);
 	if (!rc && next.want_running)
-		rc = engine_login(m->engine, loop_now(m->loop), start->auth_key, false, err);
+		rc = engine_login(m->engine, loop_now(m->loop), start->auth_key, start->force, err);
 	m->login_due = false;
 	prefs_wipe(&next);
 	if (rc)

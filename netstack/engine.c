@@ -261,6 +261,14 @@ int engine_ping(struct engine *e, struct mono now, uint64_t id, const struct ip 
 
 /* ---- small views ---- */
 
+/* A map that was given to another key of ours (a login with a new key is under way) does not make us run. */
+static bool has_own_map(const struct engine *e)
+{
+	const struct map_node *self = e->map ? netmap_self(e->map) : NULL;
+
+	return self && node_key_eq(&self->key, &e->node_key);
+}
+
 struct engine_state engine_state(const struct engine *e)
 {
 	const struct ctlclient_status c = ctlclient_status(e->ctl);
@@ -279,7 +287,7 @@ struct engine_state engine_state(const struct engine *e)
 		s.state = STATE_NEEDS_LOGIN;
 	else if (c.state == CTLCLIENT_NEEDS_AUTH)
 		s.state = STATE_NEEDS_MACHINE_AUTH;
-	else if (e->map && (c.state == CTLCLIENT_RUNNING || c.state == CTLCLIENT_STARTING))
+	else if (has_own_map(e) && (c.state == CTLCLIENT_RUNNING || c.state == CTLCLIENT_STARTING))
 		s.state = STATE_RUNNING;
 	else if (c.state == CTLCLIENT_STOPPED && key_is_zero(e->node_key.b))
 		s.state = STATE_NEEDS_LOGIN;
