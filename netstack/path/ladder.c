@@ -78,14 +78,22 @@ void ladder_reset_limits(struct ladder *l)
 	l->last_relay_discovery = MONO_ZERO;
 }
 
+/* How old own endpoints may be in a CallMeMaybe. Our NAT may be what keeps a flow off the direct path, or
+ * what just changed: ask again what we look like from outside. */
+static int64_t fresh_ms(const struct ladder *l, struct mono now)
+{
+	if (ladder_is_suspect(l))
+		return SUSPECT_FRESH_MS;
+	return ladder_is_active(l, now) && !ladder_is_trusted_direct(l, now) ? ACTIVE_FRESH_MS :
+									       PATHSELF_FRESH_S * 1000;
+}
+
 /* A CallMeMaybe follows the Pings that were queued, or waits for fresh own endpoints. */
 static void want_cmm(struct ladder *l, struct mono now)
 {
 	if (ladder_derp(l).kind != PATH_DERP || l->cmm_waits || !mono_is_never(l->cmm_at))
 		return;
-	/* Our NAT may be what changed when a path fails: ask again what we look like from outside. */
-	if (pathself_eps_are_fresh(l->self, now) &&
-	    !(ladder_is_suspect(l) && mono_due(mono_add_ms(l->self->eps_at, SUSPECT_FRESH_MS), now))) {
+	if (pathself_eps_are_fresh(l->self, now, fresh_ms(l, now))) {
 		l->cmm_at = mono_add_ms(now, CMM_DELAY_MS);
 	} else {
 		l->cmm_waits = true;

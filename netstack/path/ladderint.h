@@ -24,7 +24,8 @@ enum {
 	HINT_QUIET_MS = 250,       /* notes are 100 ms apart: less says nothing */
 	HINT_PONG_MS = 500,
 	LEAVE_MS = 1000,           /* suspect this long: take a rung that answers */
-	SUSPECT_FRESH_MS = 2000,   /* own endpoints this old are gathered anew when a path fails */
+	SUSPECT_FRESH_MS = 2000,   /* own endpoints this old are gathered anew when a path fails, */
+	ACTIVE_FRESH_MS = 9000,    /* ... and for a flow that is not direct yet */
 	CMM_DELAY_MS = 5,          /* behind the Pings, so that our NAT is open (trap 9) */
 	WG_CHOICE_MS = 1000,       /* WireGuard-only peers (path-selection 14) */
 	WG_RECEIVED_MS = 5000,

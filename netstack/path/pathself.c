@@ -33,9 +33,9 @@ void pathself_set_ifaddrs(struct pathself *s, const struct ip *addrs, size_t n)
 	s->n_ifaddrs = n;
 }
 
-bool pathself_eps_are_fresh(const struct pathself *s, struct mono now)
+bool pathself_eps_are_fresh(const struct pathself *s, struct mono now, int64_t ms)
 {
-	return !mono_is_zero(s->eps_at) && mono_before(now, mono_add_s(s->eps_at, PATHSELF_FRESH_S));
+	return !mono_is_zero(s->eps_at) && mono_before(now, mono_add_ms(s->eps_at, ms));
 }
 
 bool pathself_may_ping(struct pathself *s, struct mono now)

@@ -60,7 +60,8 @@ void pathself_set_endpoints(struct pathself *s, struct mono now, const struct ep
 /* Addresses of this host's interfaces, after each link change. */
 void pathself_set_ifaddrs(struct pathself *s, const struct ip *addrs, size_t n);
 
-bool pathself_eps_are_fresh(const struct pathself *s, struct mono now);
+/* Were they gathered within the last 'ms'? */
+bool pathself_eps_are_fresh(const struct pathself *s, struct mono now, int64_t ms);
 
 /* Takes one token of the node-wide limits; false: not now (counted). */
 bool pathself_may_ping(struct pathself *s, struct mono now);

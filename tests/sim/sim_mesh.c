@@ -68,7 +68,7 @@ static void blocked_udp_uses_derp_and_comes_back(void **state)
 	assert_int_equal(world_kind(t.a, t.b), PATH_DERP);
 	t.a->host->udp_blocked = false;
 	flow_mark(t.w);
-	assert_in_range(world_until_both(t.w, t.a, t.b, PATH_DIRECT, 40000), 0, 35000);
+	assert_in_range(world_until_both(t.w, t.a, t.b, PATH_DIRECT, 20000), 0, 16000);
 	assert_in_range(flow_gap_ms(t.w), 0, 200);
 	topo_end(&t);
 }

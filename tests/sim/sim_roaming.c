@@ -185,8 +185,8 @@ static void a_node_that_gains_udp_upgrades_from_derp(void **state)
 	assert_int_equal(world_kind(t.a, t.b), PATH_DERP);
 	t.a->host->udp_blocked = false;
 	flow_mark(t.w);
-	/* The next periodic STUN (20..26 s) tells how it looks from outside. */
-	assert_in_range(world_until_both(t.w, t.a, t.b, PATH_DIRECT, 35000), 0, 30000);
+	/* The next gathering of own endpoints tells how it looks from outside. */
+	assert_in_range(world_until_both(t.w, t.a, t.b, PATH_DIRECT, 20000), 0, 16000);
 	assert_in_range(flow_gap_ms(t.w), 0, 150);
 	topo_end(&t);
 }
