@@ -73,6 +73,42 @@ static void fill_candidates(struct mono now, const struct epeer *p, struct pathi
 	}
 }
 
+/* How far the way through a relay came, one line. */
+static char *relay_text(const struct engine *e, const struct epeer *p, const struct relayclient_server *s,
+			bool *bad)
+{
+	struct relayclient_outcome o;
+	char ep[EP_TEXT_MAX], text[160];
+
+	if (!relayclient_outcome(&e->relayc, &p->key, &s->node, &o))
+		return dup_text("candidate, not asked yet", bad);
+	ep_write(ep, &o.bound);
+	switch (o.step) {
+	case RELAYCLIENT_ASKING:
+		return dup_text("asked for an endpoint", bad);
+	case RELAYCLIENT_NO_RESPONSE:
+		return dup_text("asked for an endpoint; no answer", bad);
+	case RELAYCLIENT_BINDING:
+		(void)snprintf(text, sizeof(text), "allocated vni %u; binding", o.vni);
+		break;
+	case RELAYCLIENT_NO_CHALLENGE:
+		(void)snprintf(text, sizeof(text), "allocated vni %u; none of its addresses answers", o.vni);
+		break;
+	case RELAYCLIENT_BOUND:
+		(void)snprintf(text, sizeof(text), "allocated vni %u; bound %s; waiting for the peer", o.vni, ep);
+		break;
+	case RELAYCLIENT_NO_PONG:
+		(void)snprintf(text, sizeof(text), "allocated vni %u; bound %s; the peer did not answer through it",
+			       o.vni, ep);
+		break;
+	case RELAYCLIENT_WORKED:
+		(void)snprintf(text, sizeof(text), "allocated vni %u; bound %s %.0fms", o.vni, ep,
+			       (double)o.latency_ns / 1e6);
+		break;
+	}
+	return dup_text(text, bad);
+}
+
 static void fill_relays(const struct engine *e, const struct epeer *p, struct pathinfo *out, bool *bad)
 {
 	size_t n = relayclient_n_servers(&e->relayc, &p->key);
@@ -99,12 +135,12 @@ static void fill_relays(const struct engine *e, const struct epeer *p, struct pa
 		if (node->n_addrs)
 			o->ip = node->addrs[0].ip;
 		o->usable = used == node;
-		o->text = dup_text(o->usable			    ? "in use" :
-				   !s->is_self && node->online == TRI_FALSE ? "offline" :
-				   !node->host.peer_relay && !s->is_self ?
-						     "does not say that it runs a relay server" :
-						     "candidate",
-				   bad);
+		if (!o->usable && !s->is_self && node->online == TRI_FALSE)
+			o->text = dup_text("offline", bad);
+		else if (!o->usable && !s->is_self && !node->host.peer_relay)
+			o->text = dup_text("does not say that it runs a relay server", bad);
+		else
+			o->text = relay_text(e, p, s, bad);
 	}
 }
 

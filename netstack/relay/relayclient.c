@@ -37,7 +37,7 @@ struct relayclient_work {
 	/* Relay paths in use when the work began. */
 	struct relay_path known[RELAYCLIENT_KNOWN_MAX];
 	size_t n_known;
-	/* ALLOCATING */
+	bool has_asked;         /* 'asked' is known: not for a CallMeMaybeVia alone */
 	struct relayclient_server asked;
 	/* BINDING, ANSWERED */
 	bool is_allocator;      /* we asked for it: the peer is told by CallMeMaybeVia */
@@ -194,11 +194,63 @@ void relayclient_discover(struct relayclient *rc, struct mono now, const struct 
 		rc->n.allocs++;
 		w->state = ALLOCATING;
 		w->asked = *s;
+		w->has_asked = true;
 		w->generation = ++rc->alloc_generation;
 		w->until = mono_add_s(now, RELAYCLIENT_ALLOC_S);
 		w->due = DUE_ALLOC;
 		arm_repeat(w, now);
 	}
+}
+
+static struct relayclient_outcome outcome_of(const struct relayclient_work *w, bool is_over)
+{
+	struct relayclient_outcome o = { .peer = w->peer.node, .server = w->asked.node, .vni = w->ep.vni };
+
+	switch (w->state) {
+	case ALLOCATING:
+		o.step = is_over ? RELAYCLIENT_NO_RESPONSE : RELAYCLIENT_ASKING;
+		break;
+	case BINDING:
+		o.step = is_over ? RELAYCLIENT_NO_CHALLENGE : RELAYCLIENT_BINDING;
+		break;
+	case ANSWERED:
+		o.step = is_over ? RELAYCLIENT_NO_PONG : RELAYCLIENT_BOUND;
+		o.bound = w->bound;
+		break;
+	case DONE:
+		o.step = RELAYCLIENT_WORKED;
+		o.bound = w->offer.path.ep;
+		o.latency_ns = w->offer.latency_ns;
+		break;
+	}
+	return o;
+}
+
+/* Remembers how the work ended. */
+static void record(struct relayclient *rc, const struct relayclient_work *w)
+{
+	if (w->has_asked)
+		rc->past[rc->n_past++ % RELAYCLIENT_PAST_MAX] = outcome_of(w, true);
+}
+
+bool relayclient_outcome(const struct relayclient *rc, const struct node_key *peer,
+			 const struct node_key *server, struct relayclient_outcome *out)
+{
+	for (const struct relayclient_work *w = rc->work; w; w = w->next) {
+		if (!w->has_asked || !node_key_eq(&w->peer.node, peer) || !node_key_eq(&w->asked.node, server))
+			continue;
+		*out = outcome_of(w, false);
+		return true;
+	}
+	for (size_t i = rc->n_past; i > 0 && i + RELAYCLIENT_PAST_MAX > rc->n_past; i--) {
+		const struct relayclient_outcome *o = &rc->past[(i - 1) % RELAYCLIENT_PAST_MAX];
+
+		if (!node_key_eq(&o->peer, peer) || !node_key_eq(&o->server, server))
+			continue;
+		*out = *o;
+		return true;
+	}
+	return false;
 }
 
 static bool is_handshake(const struct relayclient_work *w)
@@ -263,6 +315,10 @@ static void take_endpoint(struct relayclient *rc, struct mono now, struct relayc
 
 	if (rival && rival->ep.lamport_id >= ep->lamport_id) {
 		rc->n.duplicates++;
+		if (w->has_asked && node_key_eq(&w->peer.node, &rival->peer.node)) {
+			rival->asked = w->asked; /* now we know whose server it is */
+			rival->has_asked = true;
+		}
 		/* Asked for again after the last repetition: everything was lost, begin anew. */
 		if (rival->ep.lamport_id == ep->lamport_id && mono_is_never(rival->repeat_at))
 			start_bind(rc, now, rival);
@@ -409,6 +465,7 @@ bool relayclient_input_pong(struct relayclient *rc, struct mono now, const struc
 			w->offer = (struct relay_path){ .path = *path,
 							.server = w->ep.server,
 							.latency_ns = mono_since_ns(now, w->pings[i].at) };
+			record(rc, w);
 			return true;
 		}
 	}
@@ -558,6 +615,7 @@ static void give_up(struct relayclient *rc, struct relayclient_work *w)
 		rc->n.alloc_timeouts++;
 	else
 		rc->n.bind_timeouts++;
+	record(rc, w);
 	key_short(key, KEY_NODE, w->peer.node.b);
 	log_debug(rc->env->log, "relay: path to %s: no answer to %s", key,
 		  w->state == ALLOCATING ? "the allocation request" : "the handshake");

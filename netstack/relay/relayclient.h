@@ -34,6 +34,7 @@ enum {
 	RELAYCLIENT_BIND_S = 30,
 	RELAYCLIENT_PINGS_MAX = 10,    /* Pings in one handshake (disco 7) */
 	RELAYCLIENT_ADDRS_MAX = 32,    /* addresses of one server that are tried */
+	RELAYCLIENT_PAST_MAX = 64,     /* outcomes remembered */
 	RELAYCLIENT_KNOWN_MAX = 4,     /* relay paths in use that are remembered per peer */
 };
 
@@ -87,6 +88,25 @@ struct relayclient_counters {
 	uint64_t drop_limit;     /* over a limit above */
 };
 
+/* How far the way to a peer through one server node came, for "why not by relay". */
+enum relayclient_step {
+	RELAYCLIENT_ASKING,       /* allocation requested */
+	RELAYCLIENT_NO_RESPONSE,  /* ... and never answered: offline, no server, no grant */
+	RELAYCLIENT_BINDING,      /* allocated: 'vni'; Bind sent */
+	RELAYCLIENT_NO_CHALLENGE, /* ... and never answered: the server's addresses do not work from here */
+	RELAYCLIENT_BOUND,        /* bound at 'bound'; the peer is pinged through it */
+	RELAYCLIENT_NO_PONG,      /* ... and never answered: the peer could not bind */
+	RELAYCLIENT_WORKED,       /* offered, with 'latency_ns' */
+};
+
+struct relayclient_outcome {
+	struct node_key peer, server;
+	enum relayclient_step step;
+	uint32_t vni;
+	struct ep bound;
+	int64_t latency_ns;
+};
+
 struct relayclient_work;
 
 struct relayclient {
@@ -101,6 +121,8 @@ struct relayclient {
 	size_t n_work;
 	uint32_t alloc_generation;          /* of the last request; starts at 1 */
 	uint32_t bind_generation;           /* of the last handshake; never 0 */
+	struct relayclient_outcome past[RELAYCLIENT_PAST_MAX]; /* ring of finished work */
+	size_t n_past;                      /* ever recorded */
 	struct relayclient_counters n;
 };
 
@@ -148,6 +170,10 @@ void relayclient_input_ping(struct relayclient *rc, struct mono now, const struc
 /* A Pong through 'path' that no ladder knew. False: not ours either. */
 bool relayclient_input_pong(struct relayclient *rc, struct mono now, const struct path_addr *path,
 			    const struct disco_key *sender, const struct disco_pong *pong);
+
+/* The present or last work for 'peer' through the server node 'server'. False: none is known. */
+bool relayclient_outcome(const struct relayclient *rc, const struct node_key *peer,
+			 const struct node_key *server, struct relayclient_outcome *out);
 
 /* The peer was removed or reset: all its work ends. */
 void relayclient_cancel(struct relayclient *rc, const struct node_key *peer);

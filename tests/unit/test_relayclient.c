@@ -319,6 +319,29 @@ static void one_peer_causes_at_most_8_handshakes(void **state)
 	assert_int_equal(r->rc.n.drop_limit, 30 - RELAYCLIENT_PEER_VIAS_MAX);
 }
 
+static void each_step_is_told_for_why_not_by_relay(void **state)
+{
+	struct rig *r = *state;
+	struct relayclient_outcome o;
+
+	assert_false(relayclient_outcome(&r->rc, &r->peer.node, &r->server.node, &o));
+	relayclient_discover(&r->rc, r->now, &r->peer, NULL, 0);
+	(void)drain(r);
+	assert_true(relayclient_outcome(&r->rc, &r->peer.node, &r->server.node, &o));
+	assert_int_equal(o.step, RELAYCLIENT_ASKING);
+	(void)wait_ms(r, 11000, RELAYCLIENT_SEND_ALLOC);
+	assert_true(relayclient_outcome(&r->rc, &r->peer.node, &r->server.node, &o));
+	assert_int_equal(o.step, RELAYCLIENT_NO_RESPONSE);
+	reach_answered(r);
+	assert_true(relayclient_outcome(&r->rc, &r->peer.node, &r->server.node, &o));
+	assert_int_equal(o.step, RELAYCLIENT_BOUND);
+	assert_int_equal(o.vni, 7);
+	assert_true(ep_eq(&o.bound, &SERVER_B));
+	(void)wait_ms(r, 31000, RELAYCLIENT_SEND_PING);
+	assert_true(relayclient_outcome(&r->rc, &r->peer.node, &r->server.node, &o));
+	assert_int_equal(o.step, RELAYCLIENT_NO_PONG);
+}
+
 static void the_own_server_is_asked_inside_the_process(void **state)
 {
 	struct rig *r = *state;
@@ -378,6 +401,7 @@ int main(void)
 		T(bad_challenges_are_counted_and_ignored),
 		T(a_bind_never_goes_to_a_forbidden_address),
 		T(one_peer_causes_at_most_8_handshakes),
+		T(each_step_is_told_for_why_not_by_relay),
 		T(the_own_server_is_asked_inside_the_process),
 		T(the_peer_is_not_asked_to_relay_to_itself),
 		T(the_kill_switch_refuses_new_work),
