@@ -71,3 +71,10 @@ libnetstack_a_SOURCES += \
 
 check_PROGRAMS += \
 	tests/unit/test_offload
+
+# What the codecs implement, as we understood it.
+EXTRA_DIST += \
+	netstack/wire/apijson.md netstack/wire/ctlframe.md netstack/wire/ctljson.md \
+	netstack/wire/derp.md netstack/wire/disco.md netstack/wire/geneve.md \
+	netstack/wire/http1.md netstack/wire/ip.md netstack/wire/json.md \
+	netstack/wire/offload.md netstack/wire/stun.md netstack/wire/wgmsg.md

@@ -1,5 +1,6 @@
 # Fuzz targets: add "tests/fuzz/fuzz_x" to check_PROGRAMS here. Without --enable-fuzzing each replays its
 # corpus tests/fuzz/corpus/x/ (tests/fuzz/replay.c) in make check; with it, libFuzzer supplies main().
+EXTRA_DIST += tests/fuzz/corpus
 if FUZZING
 FUZZ_MAIN = $(FUZZ_ENGINE)
 else

@@ -1,12 +1,21 @@
 # Namespace tests: they need root and namespaces, so they stand outside make check.
 NETNS_TESTS = \
+	tests/netns/ladder.py \
+	tests/netns/grants.py \
+	tests/netns/nat11.py \
+	tests/netns/nat_matrix.py \
+	tests/netns/roam.py \
+	tests/netns/reboot.py \
+	tests/netns/badinput.py \
+	tests/netns/memory.py \
+	tests/netns/fresh.py \
 	tests/netns/nat_recipes.py \
 	tests/netns/dp_host.py \
 	tests/netns/dp_relay.py \
 	tests/netns/dp_tunnel.py \
 	tests/netns/wg_interop.py
 EXTRA_DIST += $(NETNS_TESTS) \
-	tests/netns/dp.py tests/netns/flow.py tests/netns/lab.py tests/netns/nat.py tests/netns/node.py tests/netns/run.py
+	tests/netns/dp.py tests/netns/flow.py tests/netns/lab.py tests/netns/machine.py tests/netns/nat.py tests/netns/node.py tests/netns/run.py
 
 # One end of a tunnel with static keys, for dp_*.py.
 EXTRA_PROGRAMS = tests/netns/dptest tests/netns/wgpeer
