@@ -128,6 +128,7 @@ def main():
         two = Machine(lab.public("two"), root, systemd=True)
         second(one, join, two)
         one.refuses("is a coordinator itself", QUICKSTART, "--join", "http://198.51.100.9", "--auth-key", "x")
+        two.refuses("belongs to the mesh of http://%s:443" % one.host.addr, QUICKSTART)
         before = repeat(one, two)
         power_cut(one, two)
         firewall(one)

@@ -1,4 +1,5 @@
-# Namespace tests: they need root and namespaces, so they stand outside make check.
+# Namespace tests: they need root and namespaces, so they stand outside make check. fresh.py installs packages on
+# two machines and is a step of its own in contrib/check.
 NETNS_TESTS = \
 	tests/netns/ladder.py \
 	tests/netns/grants.py \
@@ -8,14 +9,13 @@ NETNS_TESTS = \
 	tests/netns/reboot.py \
 	tests/netns/badinput.py \
 	tests/netns/memory.py \
-	tests/netns/fresh.py \
 	tests/netns/nat_recipes.py \
 	tests/netns/dp_host.py \
 	tests/netns/dp_relay.py \
 	tests/netns/dp_tunnel.py \
 	tests/netns/wg_interop.py
 EXTRA_DIST += $(NETNS_TESTS) \
-	tests/netns/dp.py tests/netns/flow.py tests/netns/lab.py tests/netns/machine.py tests/netns/nat.py tests/netns/node.py tests/netns/run.py
+	tests/netns/dp.py tests/netns/flow.py tests/netns/fresh.py tests/netns/lab.py tests/netns/machine.py tests/netns/nat.py tests/netns/node.py tests/netns/run.py
 
 # One end of a tunnel with static keys, for dp_*.py.
 EXTRA_PROGRAMS = tests/netns/dptest tests/netns/wgpeer
