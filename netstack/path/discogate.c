@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Limits on opening disco boxes. A slot is found by a keyed hash; a newcomer takes over the slot of whoever
- * was there before, with a fresh allowance, so a flood from many addresses meets the total limit. */
+/* Limits on opening disco boxes. A slot is found by a keyed hash; a newcomer takes over the slot of
+ * whoever was there before, with a fresh allowance, so a flood from many addresses meets the total
+ * limit. */
 #include "path/discogate.h"
 
 #include <sodium.h>
@@ -15,7 +16,8 @@ void discogate_init(struct discogate *g, struct mono now, const struct env *env)
 	bucket_fill(&g->opens, now, DISCOGATE_OPENS_PER_S, DISCOGATE_OPENS_BURST);
 }
 
-static uint64_t who(const struct discogate *g, const struct disco_key *sender, const struct path_addr *from)
+static uint64_t who(const struct discogate *g, const struct disco_key *sender,
+		    const struct path_addr *from)
 {
 	uint8_t in[KEY_SIZE + sizeof(from->ep.ip.b) + 1], out[crypto_shorthash_BYTES];
 	uint64_t h;
@@ -42,7 +44,8 @@ bool discogate_may_open(struct discogate *g, struct mono now, const struct disco
 	struct bucket left = s->fails;
 
 	/* Looks without taking: only failures cost. */
-	if (s->who == h && !bucket_take(&left, now, DISCOGATE_FAILS_PER_S, DISCOGATE_FAILS_PER_S, 1)) {
+	if (s->who == h &&
+	    !bucket_take(&left, now, DISCOGATE_FAILS_PER_S, DISCOGATE_FAILS_PER_S, 1)) {
 		g->drop_source++;
 		return false;
 	}

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Bounds the cryptography that disco packets can cause (RELIABILITY 5, "known key forged"): disco keys
- * are visible on the wire, so anybody may send packets that carry a peer's key and do not open.
+/* Bounds the cryptography that disco packets can cause (RELIABILITY 5, "known key forged"): disco
+ * keys are visible on the wire, so anybody may send packets that carry a peer's key and do not
+ * open.
  *
- * After 8 failures within a second from one source under one key, that pair waits (8 more a second); all
- * boxes together are limited to 20,000 a second. One per engine. Control thread only. */
+ * After 8 failures within a second from one source under one key, that pair waits (8 more a
+ * second); all boxes together are limited to 20,000 a second. One per engine. Control thread only.
+ */
 #ifndef NETSTACK_PATH_DISCOGATE_H
 #define NETSTACK_PATH_DISCOGATE_H
 

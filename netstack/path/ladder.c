@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Inputs, discovery rounds, heartbeat and outputs of a ladder. What makes a path the best one, and when
- * it is left, is in ladderwatch.c. */
+/* Inputs, discovery rounds, heartbeat and outputs of a ladder. What makes a path the best one, and
+ * when it is left, is in ladderwatch.c. */
 #include "path/ladder.h"
 
 #include <errno.h>
@@ -8,7 +8,8 @@
 
 #include "path/ladderint.h"
 
-/* ---- set-up ------------------------------------------------------------------------------------ */
+/* ---- set-up ------------------------------------------------------------------------------------
+ */
 
 void ladder_init(struct ladder *l, struct mono now, struct pathself *self)
 {
@@ -27,7 +28,8 @@ void ladder_wipe(struct ladder *l)
 {
 	prober_wipe(&l->prober);
 	memset(l, 0, sizeof(*l));
-	l->unanswered_since = l->suspect_since = l->probe_at = l->heartbeat_at = l->cmm_at = MONO_NEVER;
+	l->unanswered_since = l->suspect_since = l->probe_at = l->heartbeat_at = l->cmm_at =
+		MONO_NEVER;
 	l->prober.retry_at = MONO_NEVER;
 }
 
@@ -69,7 +71,8 @@ int ladder_set_peer(struct ladder *l, struct mono now, const struct ladder_peer 
 	return err;
 }
 
-/* ---- rounds ------------------------------------------------------------------------------------ */
+/* ---- rounds ------------------------------------------------------------------------------------
+ */
 
 void ladder_reset_limits(struct ladder *l)
 {
@@ -78,14 +81,15 @@ void ladder_reset_limits(struct ladder *l)
 	l->last_relay_discovery = MONO_ZERO;
 }
 
-/* How old own endpoints may be in a CallMeMaybe. Our NAT may be what keeps a flow off the direct path, or
- * what just changed: ask again what we look like from outside. */
+/* How old own endpoints may be in a CallMeMaybe. Our NAT may be what keeps a flow off the direct
+ * path, or what just changed: ask again what we look like from outside. */
 static int64_t fresh_ms(const struct ladder *l, struct mono now)
 {
 	if (ladder_is_suspect(l))
 		return SUSPECT_FRESH_MS;
-	return ladder_is_active(l, now) && !ladder_is_trusted_direct(l, now) ? ACTIVE_FRESH_MS :
-									       PATHSELF_FRESH_S * 1000;
+	return ladder_is_active(l, now) && !ladder_is_trusted_direct(l, now)
+		       ? ACTIVE_FRESH_MS
+		       : PATHSELF_FRESH_S * 1000;
 }
 
 /* A CallMeMaybe follows the Pings that were queued, or waits for fresh own endpoints. */
@@ -115,9 +119,11 @@ void ladder_round(struct ladder *l, struct mono now, bool with_cmm)
 /* path-selection 5, "Wanted". */
 static bool wants_round(const struct ladder *l, struct mono now)
 {
-	if (l->best.path.kind != PATH_DIRECT || mono_is_zero(l->last_round) || !ladder_is_trusted(l, now))
+	if (l->best.path.kind != PATH_DIRECT || mono_is_zero(l->last_round) ||
+	    !ladder_is_trusted(l, now))
 		return true;
-	return l->best.latency_ns > GOOD_ENOUGH_NS && mono_due(mono_add_s(l->last_round, UPGRADE_S), now);
+	return l->best.latency_ns > GOOD_ENOUGH_NS &&
+	       mono_due(mono_add_s(l->last_round, UPGRADE_S), now);
 }
 
 bool ladder_is_active(const struct ladder *l, struct mono now)
@@ -125,15 +131,16 @@ bool ladder_is_active(const struct ladder *l, struct mono now)
 	return ladder_sent_within(l, now, ACTIVE_S * 1000);
 }
 
-/* path-selection 6, and for active flows 18 and RELIABILITY 8: a relay path is kept warm beside a direct
- * one, and a flow on DERP asks every 5 s. */
+/* path-selection 6, and for active flows 18 and RELIABILITY 8: a relay path is kept warm beside a
+ * direct one, and a flow on DERP asks every 5 s. */
 static bool wants_relays(const struct ladder *l, struct mono now)
 {
 	const bool is_active = ladder_is_active(l, now);
 	const bool on_derp = !ladder_has_best(l);
 	int64_t interval_s = is_active && on_derp ? RELAY_ACTIVE_S : RELAY_INTERVAL_S;
 
-	if (l->n_relay_servers == 0 || l->cap < DISCO_CAP_RELAY || !l->self->has_udp || !speaks_disco(l))
+	if (l->n_relay_servers == 0 || l->cap < DISCO_CAP_RELAY || !l->self->has_udp ||
+	    !speaks_disco(l))
 		return false;
 	if (!mono_is_zero(l->last_relay_discovery) &&
 	    !mono_due(mono_add_s(l->last_relay_discovery, interval_s), now))
@@ -167,9 +174,10 @@ static void heartbeat(struct ladder *l, struct mono now)
 		if (!is_active)
 			l->probes = 0; /* nobody waits: the trust window decides */
 		else
-			l->probe_at = mono_add_ms(now, l->srtt_ns * SILENCE_RTTS > SILENCE_MS * NS_PER_MS ?
-							       l->srtt_ns * SILENCE_RTTS / NS_PER_MS :
-							       SILENCE_MS);
+			l->probe_at =
+				mono_add_ms(now, l->srtt_ns * SILENCE_RTTS > SILENCE_MS * NS_PER_MS
+							 ? l->srtt_ns * SILENCE_RTTS / NS_PER_MS
+							 : SILENCE_MS);
 	}
 	if (wants_round(l, now))
 		ladder_round(l, now, true);
@@ -178,7 +186,8 @@ static void heartbeat(struct ladder *l, struct mono now)
 		ladder_keep_warm(l, now);
 }
 
-/* ---- disco messages ---------------------------------------------------------------------------- */
+/* ---- disco messages ----------------------------------------------------------------------------
+ */
 
 static void queue_pong(struct ladder *l, struct mono now, const struct path_addr *to,
 		       const struct disco_tx *tx)
@@ -240,10 +249,11 @@ static void answer_user(struct ladder *l, struct mono now, const struct prober_p
 		if (u->id != ping->user_id || u->is_done)
 			continue;
 		u->is_done = true;
-		u->result = (struct ladder_ping_result){ .id = u->id,
-							 .is_answered = true,
-							 .path = ping->to,
-							 .latency_ns = mono_since_ns(now, ping->at) };
+		u->result =
+			(struct ladder_ping_result){ .id = u->id,
+						     .is_answered = true,
+						     .path = ping->to,
+						     .latency_ns = mono_since_ns(now, ping->at) };
 		return;
 	}
 }
@@ -314,9 +324,11 @@ void ladder_input_call_me_maybe(struct ladder *l, struct mono now, const struct 
 	ladder_maybe_relays(l, now);
 }
 
-/* ---- activity ---------------------------------------------------------------------------------- */
+/* ---- activity ----------------------------------------------------------------------------------
+ */
 
-/* WireGuard-only peers: an endpoint is tried for a second; what answers is kept (path-selection 14). */
+/* WireGuard-only peers: an endpoint is tried for a second; what answers is kept (path-selection
+ * 14). */
 static void choose_wireguard_only(struct ladder *l, struct mono now)
 {
 	size_t i;
@@ -376,7 +388,8 @@ void ladder_input_received(struct ladder *l, struct mono now, const struct path_
 	}
 }
 
-/* ---- relays, links, errors --------------------------------------------------------------------- */
+/* ---- relays, links, errors ---------------------------------------------------------------------
+ */
 
 /* The slot for a path of this server: its old one, a free one, or that of the worst path. */
 static struct ladder_relay *relay_slot(struct ladder *l, const struct disco_key *server)
@@ -468,7 +481,8 @@ void ladder_input_own_endpoints(struct ladder *l, struct mono now)
 
 void ladder_input_send_failed(struct ladder *l, struct mono now, const struct path_addr *path)
 {
-	struct prober_cand *c = path->kind == PATH_DIRECT ? prober_find(&l->prober, &path->ep) : NULL;
+	struct prober_cand *c =
+		path->kind == PATH_DIRECT ? prober_find(&l->prober, &path->ep) : NULL;
 	struct ladder_relay *r = path->kind == PATH_RELAY ? ladder_find_relay(l, path) : NULL;
 
 	if (c) {
@@ -485,7 +499,8 @@ void ladder_input_send_failed(struct ladder *l, struct mono now, const struct pa
 		ladder_maybe_relays(l, now);
 }
 
-/* ---- user pings -------------------------------------------------------------------------------- */
+/* ---- user pings --------------------------------------------------------------------------------
+ */
 
 /* Queues the Pings of path-selection 13. Returns how many. */
 static size_t ping_for_user(struct ladder *l, struct mono now, uint64_t id, size_t size)
@@ -526,11 +541,13 @@ int ladder_user_ping(struct ladder *l, struct mono now, uint64_t id, size_t size
 	return 0;
 }
 
-/* ---- time -------------------------------------------------------------------------------------- */
+/* ---- time --------------------------------------------------------------------------------------
+ */
 
 struct mono ladder_deadline(const struct ladder *l)
 {
-	struct mono first = mono_min(prober_deadline(&l->prober), mono_min(l->heartbeat_at, l->probe_at));
+	struct mono first =
+		mono_min(prober_deadline(&l->prober), mono_min(l->heartbeat_at, l->probe_at));
 
 	first = mono_min(first, l->cmm_at);
 	if (l->is_published && l->published.is_trusted && !l->is_wireguard_only)
@@ -560,7 +577,8 @@ void ladder_tick(struct ladder *l, struct mono now)
 	ladder_watch_tick(l, now);
 }
 
-/* ---- outputs ----------------------------------------------------------------------------------- */
+/* ---- outputs -----------------------------------------------------------------------------------
+ */
 
 struct ladder_targets ladder_targets(const struct ladder *l, struct mono now)
 {
@@ -602,21 +620,23 @@ size_t ladder_known_relays(const struct ladder *l, struct mono now,
 {
 	size_t n = 0;
 
-	/* While best is in doubt, or gone, nothing counts that has not answered since: our NAT may have
-	 * given us another address, which the servers do not know. */
+	/* While best is in doubt, or gone, nothing counts that has not answered since: our NAT may
+	 * have given us another address, which the servers do not know. */
 	for (size_t i = 0; i < l->n_relays && ladder_has_best(l); i++) {
 		const struct ladder_relay *r = &l->relays[i];
-		const bool is_warm = r->missed <= 1 && !mono_due(mono_add_ms(r->last_pong, WARM_MS), now);
+		const bool is_warm =
+			r->missed <= 1 && !mono_due(mono_add_ms(r->last_pong, WARM_MS), now);
 		const bool is_best = path_eq(&r->rp.path, &l->best.path);
 
-		if (ladder_is_suspect(l) ? !mono_before(r->last_pong, l->suspect_since) :
-					   (is_best ? ladder_in_trust(l, now) : is_warm))
+		if (ladder_is_suspect(l) ? !mono_before(r->last_pong, l->suspect_since)
+					 : (is_best ? ladder_in_trust(l, now) : is_warm))
 			out[n++] = r->rp;
 	}
 	return n;
 }
 
-size_t ladder_candidates(const struct ladder *l, struct mono now, struct prober_view *out, size_t max)
+size_t ladder_candidates(const struct ladder *l, struct mono now, struct prober_view *out,
+			 size_t max)
 {
 	const struct prober *p = &l->prober;
 

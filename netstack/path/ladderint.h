@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Inside of the ladder: shared by ladder.c (inputs, rounds, outputs) and ladderwatch.c (which path is
- * best, and what happens when an active flow gets no answer). Nobody else includes it. */
+/* Inside of the ladder: shared by ladder.c (inputs, rounds, outputs) and ladderwatch.c (which path
+ * is best, and what happens when an active flow gets no answer). Nobody else includes it. */
 #ifndef NETSTACK_PATH_LADDERINT_H
 #define NETSTACK_PATH_LADDERINT_H
 
@@ -8,26 +8,26 @@
 #include "path/metric.h"
 
 enum {
-	HEARTBEAT_MS = 3000,       /* path-selection 2 */
+	HEARTBEAT_MS = 3000, /* path-selection 2 */
 	TRUST_MS = 6500,
-	SESSION_S = 45,            /* heartbeats end this long after the last send */
-	UPGRADE_S = 60,            /* a round although all is well; also relay upgrades */
-	GOOD_ENOUGH_NS = 5000000,  /* no rounds below this latency */
+	SESSION_S = 45,           /* heartbeats end this long after the last send */
+	UPGRADE_S = 60,           /* a round although all is well; also relay upgrades */
+	GOOD_ENOUGH_NS = 5000000, /* no rounds below this latency */
 	RELAY_INTERVAL_S = 30,
-	RELAY_ACTIVE_S = 5,        /* an active flow is on DERP (path-selection 18) */
-	ACTIVE_S = 10,             /* a flow counts as active this long after its last packet */
+	RELAY_ACTIVE_S = 5,         /* an active flow is on DERP (path-selection 18) */
+	ACTIVE_S = 10,              /* a flow counts as active this long after its last packet */
 	ACTIVE_HEARTBEAT_MS = 2000, /* F26 (one direction blocked) must be noticed within 3 s */
-	WARM_AFTER_MS = 2000,      /* a flow this old is worth a warm relay path */
-	WARM_MS = 12000,           /* a relay path that answered within this is warm */
-	SILENCE_MS = 300,          /* RELIABILITY 8 */
+	WARM_AFTER_MS = 2000,       /* a flow this old is worth a warm relay path */
+	WARM_MS = 12000,            /* a relay path that answered within this is warm */
+	SILENCE_MS = 300,           /* RELIABILITY 8 */
 	SILENCE_RTTS = 4,
-	HINT_QUIET_MS = 250,       /* notes are 100 ms apart: less says nothing */
+	HINT_QUIET_MS = 250, /* notes are 100 ms apart: less says nothing */
 	HINT_PONG_MS = 500,
-	LEAVE_MS = 1000,           /* suspect this long: take a rung that answers */
-	SUSPECT_FRESH_MS = 2000,   /* own endpoints this old are gathered anew when a path fails, */
-	ACTIVE_FRESH_MS = 9000,    /* ... and for a flow that is not direct yet */
-	CMM_DELAY_MS = 5,          /* behind the Pings, so that our NAT is open (trap 9) */
-	WG_CHOICE_MS = 1000,       /* WireGuard-only peers (path-selection 14) */
+	LEAVE_MS = 1000,         /* suspect this long: take a rung that answers */
+	SUSPECT_FRESH_MS = 2000, /* own endpoints this old are gathered anew when a path fails, */
+	ACTIVE_FRESH_MS = 9000,  /* ... and for a flow that is not direct yet */
+	CMM_DELAY_MS = 5,        /* behind the Pings, so that our NAT is open (trap 9) */
+	WG_CHOICE_MS = 1000,     /* WireGuard-only peers (path-selection 14) */
 	WG_RECEIVED_MS = 5000,
 };
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Which path is best, and the watch over it while a flow is active.
  *
- *   silence  nothing authenticated came back on best for max(300 ms, 4 x srtt) although packets leave
- *   probe    a Ping on best; a second one at least 300 ms later if the first stays unanswered
+ *   silence  nothing authenticated came back on best for max(300 ms, 4 x srtt) although packets
+ * leave probe    a Ping on best; a second one at least 300 ms later if the first stays unanswered
  *   suspect  both unanswered: packets go by best and by the next rung, everything else is pinged
  *   leave    a second later the next rung that answers becomes best; after 3 s DERP alone
  *
@@ -29,7 +29,8 @@ struct path_addr ladder_derp(const struct ladder *l)
 {
 	const uint32_t region = l->home_derp ? l->home_derp : l->heard_derp;
 
-	return region && !l->is_wireguard_only ? path_derp(region) : (struct path_addr){ .kind = PATH_NONE };
+	return region && !l->is_wireguard_only ? path_derp(region)
+					       : (struct path_addr){ .kind = PATH_NONE };
 }
 
 struct ladder_relay *ladder_find_relay(struct ladder *l, const struct path_addr *path)
@@ -60,8 +61,8 @@ static int64_t last_wait_ms(const struct ladder *l)
 	return rtts > 100 ? rtts : 100;
 }
 
-/* The round trip rises at once and falls slowly, so that a filling queue on the way is not taken for
- * a dead path. */
+/* The round trip rises at once and falls slowly, so that a filling queue on the way is not taken
+ * for a dead path. */
 static void note_rtt(struct ladder *l, int64_t latency_ns)
 {
 	if (l->srtt_ns == 0)
@@ -96,8 +97,8 @@ void ladder_set_best(struct ladder *l, struct mono now, const struct ladder_best
 	end_suspicion(l);
 }
 
-/* Direct candidates and relay paths other than best that answered at 'since' or later: the best of them.
- * False: none. */
+/* Direct candidates and relay paths other than best that answered at 'since' or later: the best of
+ * them. False: none. */
 static bool find_alternative(const struct ladder *l, struct mono since, struct ladder_best *out)
 {
 	bool found = false;
@@ -112,7 +113,8 @@ static bool find_alternative(const struct ladder *l, struct mono since, struct l
 			.latency_ns = is_cand ? c->latency_ns : r->rp.latency_ns,
 			.mtu = is_cand ? c->mtu : 0,
 			.last_pong = is_cand ? c->last_pong : r->last_pong,
-			.trusted_until = mono_add_ms(is_cand ? c->last_pong : r->last_pong, TRUST_MS),
+			.trusted_until =
+				mono_add_ms(is_cand ? c->last_pong : r->last_pong, TRUST_MS),
 		};
 
 		if (mono_is_zero(b.last_pong) || mono_before(b.last_pong, since) ||
@@ -137,9 +139,11 @@ void ladder_drop_best(struct ladder *l, struct mono now, const char *why)
 	if (!ladder_has_best(l))
 		return;
 	key_short(key, KEY_NODE, l->node.b);
-	log_debug(l->self->env->log, "path: %s: left %s: %s", key, path_write(text, &l->best.path), why);
+	log_debug(l->self->env->log, "path: %s: left %s: %s", key, path_write(text, &l->best.path),
+		  why);
 	/* What did not answer while best was in doubt is dead too. */
-	if (find_alternative(l, ladder_is_suspect(l) ? l->suspect_since : before_ms(now, TRUST_MS), &next)) {
+	if (find_alternative(l, ladder_is_suspect(l) ? l->suspect_since : before_ms(now, TRUST_MS),
+			     &next)) {
 		ladder_set_best(l, now, &next);
 		return;
 	}
@@ -154,8 +158,8 @@ struct path_addr ladder_next_rung(const struct ladder *l, struct mono now)
 	struct mono since = l->suspect_since;
 	struct ladder_best next;
 
-	/* At first a path that was fine lately is as good as one that answered since; once it had time to
-	 * answer and did not, it died with the other (UDP blocked), and DERP remains. */
+	/* At first a path that was fine lately is as good as one that answered since; once it had
+	 * time to answer and did not, it died with the other (UDP blocked), and DERP remains. */
 	if (mono_before(now, mono_add_ms(since, SILENCE_MS)))
 		since = before_ms(since, TRUST_MS);
 	return find_alternative(l, since, &next) ? next.path : ladder_derp(l);
@@ -197,7 +201,8 @@ void ladder_proved(struct ladder *l, struct mono now, const struct ladder_best *
 void ladder_probe(struct ladder *l, struct mono now, enum prober_purpose purpose)
 {
 	/* A full table of Pings in flight only delays the verdict. */
-	if (prober_ping(&l->prober, now, &l->best.path, purpose, 0, 0) == 0 && l->probes < UINT8_MAX)
+	if (prober_ping(&l->prober, now, &l->best.path, purpose, 0, 0) == 0 &&
+	    l->probes < UINT8_MAX)
 		l->probes++;
 }
 
@@ -322,8 +327,9 @@ void ladder_watch_tick(struct ladder *l, struct mono now)
 
 void ladder_watch_hint(struct ladder *l, struct mono now)
 {
-	if (!ladder_is_trusted(l, now) || l->is_silent || !ladder_sent_within(l, now, ACTIVE_S * 1000) ||
-	    l->is_hinted || mono_before(now, mono_add_ms(l->last_rx, HINT_QUIET_MS)) ||
+	if (!ladder_is_trusted(l, now) || l->is_silent ||
+	    !ladder_sent_within(l, now, ACTIVE_S * 1000) || l->is_hinted ||
+	    mono_before(now, mono_add_ms(l->last_rx, HINT_QUIET_MS)) ||
 	    mono_before(now, mono_add_ms(l->best.last_pong, HINT_PONG_MS)))
 		return;
 	/* The peer sends by another rung: it may have found ours dead before us. */

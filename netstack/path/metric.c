@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Points for latency, address class and family; integers with truncation, and a dead zone of one point. */
+/* Points for latency, address class and family; integers with truncation, and a dead zone of one
+ * point. */
 #include "path/metric.h"
 
 #include "base/ep.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Comparison of two paths, exactly the reference's rule, so that both ends of a pair that run different
- * programs agree. Pure functions. Spec: path-selection 4; vectors/path-selection.json. */
+/* Comparison of two paths, exactly the reference's rule, so that both ends of a pair that run
+ * different programs agree. Pure functions. Spec: path-selection 4; vectors/path-selection.json. */
 #ifndef NETSTACK_PATH_METRIC_H
 #define NETSTACK_PATH_METRIC_H
 
@@ -15,7 +15,7 @@ enum { METRIC_SAFE_MTU = 1360 }; /* wire MTU of a path without a probe (path-sel
 struct metric {
 	struct path_addr path; /* PATH_DIRECT, PATH_RELAY; PATH_NONE = no path */
 	int64_t latency_ns;
-	uint32_t mtu;          /* proven wire MTU; 0 = nothing known */
+	uint32_t mtu; /* proven wire MTU; 0 = nothing known */
 };
 
 /* Should 'a' replace 'b'? Never true both ways. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* What all ladders of one node share: who we are, our own endpoints, and the limits that hold for the
- * node as a whole (RELIABILITY 5). One per engine; the ladders borrow it. Control thread only. */
+/* What all ladders of one node share: who we are, our own endpoints, and the limits that hold for
+ * the node as a whole (RELIABILITY 5). One per engine; the ladders borrow it. Control thread only.
+ */
 #ifndef NETSTACK_PATH_PATHSELF_H
 #define NETSTACK_PATH_PATHSELF_H
 
@@ -17,34 +18,34 @@
 enum {
 	PATHSELF_EPS_MAX = 64,
 	PATHSELF_IFADDRS_MAX = 64,
-	PATHSELF_FRESH_S = 27,       /* own endpoints this old may go into a CallMeMaybe (disco 6) */
-	PATHSELF_PINGS_PER_S = 512,  /* discovery Pings, all peers (RELIABILITY 5) */
+	PATHSELF_FRESH_S = 27,      /* own endpoints this old may go into a CallMeMaybe (disco 6) */
+	PATHSELF_PINGS_PER_S = 512, /* discovery Pings, all peers (RELIABILITY 5) */
 	PATHSELF_PONGS_PER_S = 2000,
 };
 
 struct pathself_counters {
 	uint64_t recv_ping, recv_pong, recv_call_me_maybe;
-	uint64_t dup_ping;             /* same id again from the same address: not answered */
-	uint64_t drop_pong_limit;      /* pongs not sent: peer's or node's limit */
-	uint64_t drop_ping_limit;      /* pings put off: node's limit */
-	uint64_t drop_unknown_pong;    /* transaction id not ours or too old */
-	uint64_t drop_call_me_maybe;   /* over 1/s per peer */
-	uint64_t drop_endpoint;        /* endpoints refused or over the limit per peer */
-	uint64_t suspect;              /* times a path in use became suspect */
-	uint64_t failover;             /* times a suspect path was left */
-	uint64_t upgrade;              /* times a better rung was taken */
+	uint64_t dup_ping;           /* same id again from the same address: not answered */
+	uint64_t drop_pong_limit;    /* pongs not sent: peer's or node's limit */
+	uint64_t drop_ping_limit;    /* pings put off: node's limit */
+	uint64_t drop_unknown_pong;  /* transaction id not ours or too old */
+	uint64_t drop_call_me_maybe; /* over 1/s per peer */
+	uint64_t drop_endpoint;      /* endpoints refused or over the limit per peer */
+	uint64_t suspect;            /* times a path in use became suspect */
+	uint64_t failover;           /* times a suspect path was left */
+	uint64_t upgrade;            /* times a better rung was taken */
 };
 
 struct pathself {
 	const struct env *env;
-	struct node_key node;    /* goes into every Ping */
+	struct node_key node; /* goes into every Ping */
 	struct ep eps[PATHSELF_EPS_MAX];
 	size_t n_eps;
-	struct mono eps_at;      /* when 'eps' was gathered; zero = never */
-	struct ip ifaddrs[PATHSELF_IFADDRS_MAX]; /* addresses of this host: hints to them are refused */
+	struct mono eps_at;                      /* when 'eps' was gathered; zero = never */
+	struct ip ifaddrs[PATHSELF_IFADDRS_MAX]; /* of this host: hints to them are refused */
 	size_t n_ifaddrs;
-	bool has_udp;            /* false: no UDP path is tried at all (always-DERP switch, no socket) */
-	bool has_direct;         /* false: relay and DERP only (never-direct switch) */
+	bool has_udp;    /* false: no UDP path is tried at all (always-DERP switch, no socket) */
+	bool has_direct; /* false: relay and DERP only (never-direct switch) */
 	struct bucket pings, pongs;
 	struct pathself_counters n;
 };

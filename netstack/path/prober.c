@@ -8,10 +8,11 @@
 #include <string.h>
 
 enum {
-	RETRY_MS = 20,        /* when the node-wide limit holds Pings back */
+	RETRY_MS = 20, /* when the node-wide limit holds Pings back */
 	BACK_MS = 1000,
-	LOST_AFTER_S = 10,    /* an answer this old no longer counts as "answers" */
-	UDP_IP4 = 28, UDP_IP6 = 48,
+	LOST_AFTER_S = 10, /* an answer this old no longer counts as "answers" */
+	UDP_IP4 = 28,
+	UDP_IP6 = 48,
 };
 
 bool prober_may_try(const struct pathself *self, const struct ep *ep)
@@ -86,7 +87,8 @@ static int name(struct prober *p, struct mono now, const struct ep *ep, uint8_t 
 {
 	struct prober_cand *c = prober_find(p, ep);
 
-	if (!prober_may_try(p->self, ep) || (!(c && c->from & from) && count_from(p, from) >= max)) {
+	if (!prober_may_try(p->self, ep) ||
+	    (!(c && c->from & from) && count_from(p, from) >= max)) {
 		p->self->n.drop_endpoint++;
 		return 0;
 	}
@@ -132,7 +134,8 @@ int prober_set_netmap(struct prober *p, const struct ep *eps, size_t n)
 int prober_set_cmm(struct prober *p, struct mono now, const struct disco_eps *eps)
 {
 	for (size_t i = p->n_cands; i-- > 0;)
-		if (p->cands[i].from & PROBER_FROM_CMM && !is_listed(&p->cands[i].ep, eps->eps, eps->n_eps))
+		if (p->cands[i].from & PROBER_FROM_CMM &&
+		    !is_listed(&p->cands[i].ep, eps->eps, eps->n_eps))
 			del(p, i);
 	p->self->n.drop_endpoint += (uint64_t)(eps->n_total - eps->n_eps);
 	for (size_t i = 0; i < eps->n_eps; i++) {
@@ -152,20 +155,23 @@ static void evict_learned(struct prober *p)
 
 	for (size_t i = 0; i < p->n_cands; i++)
 		if (p->cands[i].from == PROBER_FROM_PING &&
-		    (oldest == SIZE_MAX || mono_before(p->cands[i].last_ping, p->cands[oldest].last_ping)))
+		    (oldest == SIZE_MAX ||
+		     mono_before(p->cands[i].last_ping, p->cands[oldest].last_ping)))
 			oldest = i;
 	if (oldest != SIZE_MAX)
 		del(p, oldest);
 }
 
-int prober_note_ping(struct prober *p, struct mono now, const struct ep *ep, const struct disco_tx *tx)
+int prober_note_ping(struct prober *p, struct mono now, const struct ep *ep,
+		     const struct disco_tx *tx)
 {
 	struct prober_cand *c = prober_find(p, ep);
 	const bool is_new = !c;
 
 	/* A Ping proved that somebody with the key is there: own and local addresses are fine (a
 	 * container on this host), but a path through the tunnel itself would loop. */
-	if (!ep_is_set(ep) || ip_is_unspecified(&ep->ip) || ip_is_multicast(&ep->ip) || ip_is_tailnet(&ep->ip))
+	if (!ep_is_set(ep) || ip_is_unspecified(&ep->ip) || ip_is_multicast(&ep->ip) ||
+	    ip_is_tailnet(&ep->ip))
 		return -EPROTO;
 	if (c && c->has_last_tx && disco_tx_eq(&c->last_tx, tx)) {
 		p->self->n.dup_ping++;
@@ -189,7 +195,8 @@ int prober_note_ping(struct prober *p, struct mono now, const struct ep *ep, con
 
 bool prober_may_ping_back(struct prober_cand *c, struct mono now)
 {
-	if ((!mono_is_zero(c->last_pong) && !mono_due(mono_add_s(c->last_pong, PROBER_INTERVAL_S), now)) ||
+	if ((!mono_is_zero(c->last_pong) &&
+	     !mono_due(mono_add_s(c->last_pong, PROBER_INTERVAL_S), now)) ||
 	    (!mono_is_zero(c->last_back) && !mono_due(mono_add_ms(c->last_back, BACK_MS), now)))
 		return false;
 	c->last_back = now;
@@ -202,7 +209,8 @@ void prober_prune(struct prober *p, struct mono now)
 		struct prober_cand *c = &p->cands[i];
 		const struct mono heard = mono_max(c->last_ping, c->last_pong);
 
-		if (!(c->from & PROBER_FROM_PING) || !mono_due(mono_add_s(heard, PROBER_PING_LIFE_S), now))
+		if (!(c->from & PROBER_FROM_PING) ||
+		    !mono_due(mono_add_s(heard, PROBER_PING_LIFE_S), now))
 			continue;
 		c->from &= (uint8_t)~PROBER_FROM_PING;
 		if (c->from == 0)
@@ -228,8 +236,8 @@ void prober_reset_history(struct prober *p)
 	}
 }
 
-int prober_ping(struct prober *p, struct mono now, const struct path_addr *to, enum prober_purpose purpose,
-		uint64_t user_id, size_t size)
+int prober_ping(struct prober *p, struct mono now, const struct path_addr *to,
+		enum prober_purpose purpose, uint64_t user_id, size_t size)
 {
 	struct prober_ping *ping;
 
@@ -245,7 +253,9 @@ int prober_ping(struct prober *p, struct mono now, const struct path_addr *to, e
 		p->cap_pings = cap;
 	}
 	ping = &p->pings[p->n_pings++];
-	*ping = (struct prober_ping){ .to = *to, .at = now, .user_id = user_id, .purpose = (uint8_t)purpose };
+	*ping = (struct prober_ping){
+		.to = *to, .at = now, .user_id = user_id, .purpose = (uint8_t)purpose
+	};
 	if (size > DISCO_PING_SIZE)
 		ping->padding = (uint32_t)(size - DISCO_PING_SIZE);
 	env_fill(p->self->env, ping->tx.b, sizeof(ping->tx.b));
@@ -258,7 +268,8 @@ int prober_ping(struct prober *p, struct mono now, const struct path_addr *to, e
 	return 0;
 }
 
-size_t prober_ping_all(struct prober *p, struct mono now, bool is_user, uint64_t user_id, size_t size)
+size_t prober_ping_all(struct prober *p, struct mono now, bool is_user, uint64_t user_id,
+		       size_t size)
 {
 	size_t n = 0;
 
@@ -271,7 +282,8 @@ size_t prober_ping_all(struct prober *p, struct mono now, bool is_user, uint64_t
 		if (!is_user && !mono_is_zero(c->last_sent) &&
 		    !mono_due(mono_add_s(c->last_sent, PROBER_INTERVAL_S), now))
 			continue;
-		n += prober_ping(p, now, &to, is_user ? PROBER_USER : PROBER_DISCOVERY, user_id, size) == 0;
+		n += prober_ping(p, now, &to, is_user ? PROBER_USER : PROBER_DISCOVERY, user_id,
+				 size) == 0;
 	}
 	return n;
 }
@@ -319,7 +331,8 @@ bool prober_take(struct prober *p, const struct disco_tx *tx, struct prober_ping
 	return false;
 }
 
-struct prober_cand *prober_note_pong(struct prober *p, struct mono now, const struct prober_ping *ping)
+struct prober_cand *prober_note_pong(struct prober *p, struct mono now,
+				     const struct prober_ping *ping)
 {
 	struct prober_cand *c = prober_find(p, &ping->to.ep);
 	const uint32_t header = ping->to.ep.ip.family == IP_V6 ? UDP_IP6 : UDP_IP4;
@@ -357,15 +370,18 @@ struct mono prober_deadline(const struct prober *p)
 	return first;
 }
 
-enum prober_verdict prober_verdict(const struct prober *p, const struct prober_cand *c, struct mono now)
+enum prober_verdict prober_verdict(const struct prober *p, const struct prober_cand *c,
+				   struct mono now)
 {
 	if (c->is_unreachable)
 		return PROBER_UNREACHABLE;
 	if (!mono_is_zero(c->last_pong))
-		return c->n_sent > 0 && mono_due(mono_add_s(c->last_pong, LOST_AFTER_S), now) ? PROBER_LOST :
-												PROBER_ANSWERS;
+		return c->n_sent > 0 && mono_due(mono_add_s(c->last_pong, LOST_AFTER_S), now)
+			       ? PROBER_LOST
+			       : PROBER_ANSWERS;
 	for (uint16_t i = 0; i < p->n_pings; i++)
-		if (p->pings[i].to.kind == PATH_DIRECT && ep_eq(&p->pings[i].to.ep, &c->ep) && c->n_sent <= 1)
+		if (p->pings[i].to.kind == PATH_DIRECT && ep_eq(&p->pings[i].to.ep, &c->ep) &&
+		    c->n_sent <= 1)
 			return PROBER_WAITING;
 	return c->n_sent > 0 ? PROBER_NO_ANSWER : PROBER_UNTRIED;
 }

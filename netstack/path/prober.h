@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Bookkeeping of the direct candidates and of all Pings in flight to one peer.
  *
- * The prober remembers; path/ladder decides. Where candidates come from, how many are kept and which
- * addresses are refused is settled here (RELIABILITY 5, rows on CallMeMaybe and control endpoints),
- * so no caller can ping an address that was refused. Control thread only. */
+ * The prober remembers; path/ladder decides. Where candidates come from, how many are kept and
+ * which addresses are refused is settled here (RELIABILITY 5, rows on CallMeMaybe and control
+ * endpoints), so no caller can ping an address that was refused. Control thread only. */
 #ifndef NETSTACK_PATH_PROBER_H
 #define NETSTACK_PATH_PROBER_H
 
@@ -19,15 +19,15 @@
 #include "wire/pathaddr.h"
 
 enum {
-	PROBER_NETMAP_MAX = 64,   /* endpoints of one peer from control */
-	PROBER_CMM_MAX = 32,      /* from its CallMeMaybe */
-	PROBER_PING_MAX = 16,     /* learned from received Pings */
+	PROBER_NETMAP_MAX = 64, /* endpoints of one peer from control */
+	PROBER_CMM_MAX = 32,    /* from its CallMeMaybe */
+	PROBER_PING_MAX = 16,   /* learned from received Pings */
 	PROBER_CANDS_MAX = PROBER_NETMAP_MAX + PROBER_CMM_MAX + PROBER_PING_MAX,
 	PROBER_INFLIGHT_MAX = 256, /* Pings waiting for their Pong; more are not sent */
 	PROBER_ROUND_MAX = 64,     /* Pings that one round, or one CallMeMaybe, may cause */
 	PROBER_TIMEOUT_S = 5,
-	PROBER_INTERVAL_S = 5,    /* least time between discovery Pings to one address */
-	PROBER_PING_LIFE_S = 45,  /* candidates learned from Pings are forgotten after this */
+	PROBER_INTERVAL_S = 5,   /* least time between discovery Pings to one address */
+	PROBER_PING_LIFE_S = 45, /* candidates learned from Pings are forgotten after this */
 };
 
 /* Where a candidate was learned; several may hold. */
@@ -46,39 +46,39 @@ enum prober_purpose {
 
 /* Why an address is, or is not, a path. */
 enum prober_verdict {
-	PROBER_UNTRIED,      /* no Ping was sent yet */
-	PROBER_WAITING,      /* a Ping is on its way */
-	PROBER_NO_ANSWER,    /* Pings were sent, none was answered */
-	PROBER_LOST,         /* answered earlier, not any more */
-	PROBER_ANSWERS,      /* usable, but another path is preferred */
+	PROBER_UNTRIED,   /* no Ping was sent yet */
+	PROBER_WAITING,   /* a Ping is on its way */
+	PROBER_NO_ANSWER, /* Pings were sent, none was answered */
+	PROBER_LOST,      /* answered earlier, not any more */
+	PROBER_ANSWERS,   /* usable, but another path is preferred */
 	PROBER_IN_USE,
-	PROBER_UNREACHABLE,  /* the system refused to send there */
+	PROBER_UNREACHABLE, /* the system refused to send there */
 };
 
 struct prober_cand {
 	struct ep ep;
-	uint8_t from;               /* PROBER_FROM_* */
-	bool is_unreachable;        /* the last send failed */
+	uint8_t from;        /* PROBER_FROM_* */
+	bool is_unreachable; /* the last send failed */
 	bool has_last_tx;
-	struct disco_tx last_tx;    /* of the last Ping received from here */
-	struct mono last_sent;      /* last Ping queued; ZERO = never, or the limit was reset */
-	struct mono last_ping;      /* last Ping received */
-	struct mono last_back;      /* last Ping sent because one was received */
-	struct mono last_cmm;       /* last CallMeMaybe that named it */
-	struct mono last_pong;      /* ZERO = never */
-	int64_t latency_ns;         /* by the last Pong */
-	uint32_t mtu;               /* largest wire MTU proven; 0 = none beyond the default */
-	uint32_t n_sent;            /* Pings since the last Pong */
-	uint32_t n_pongs;           /* ever */
+	struct disco_tx last_tx; /* of the last Ping received from here */
+	struct mono last_sent;   /* last Ping queued; ZERO = never, or the limit was reset */
+	struct mono last_ping;   /* last Ping received */
+	struct mono last_back;   /* last Ping sent because one was received */
+	struct mono last_cmm;    /* last CallMeMaybe that named it */
+	struct mono last_pong;   /* ZERO = never */
+	int64_t latency_ns;      /* by the last Pong */
+	uint32_t mtu;            /* largest wire MTU proven; 0 = none beyond the default */
+	uint32_t n_sent;         /* Pings since the last Pong */
+	uint32_t n_pongs;        /* ever */
 };
 
 struct prober_ping {
 	struct disco_tx tx;
 	struct path_addr to;
-	struct mono at;             /* when it was sent; queued ones: when it was wanted */
-	uint64_t user_id;           /* PROBER_USER */
+	struct mono at;   /* when it was sent; queued ones: when it was wanted */
+	uint64_t user_id; /* PROBER_USER */
 	uint32_t padding;
-	uint8_t purpose;            /* enum prober_purpose */
+	uint8_t purpose; /* enum prober_purpose */
 	bool is_sent;
 };
 
@@ -87,18 +87,18 @@ struct prober_view {
 	struct ep ep;
 	enum prober_verdict verdict;
 	uint8_t from;
-	uint32_t n_sent, n_pongs;   /* Pings since the last Pong; Pongs ever */
-	int64_t latency_ns;         /* 0 = never answered */
+	uint32_t n_sent, n_pongs; /* Pings since the last Pong; Pongs ever */
+	int64_t latency_ns;       /* 0 = never answered */
 	struct mono last_pong;
 };
 
 struct prober {
-	struct pathself *self;      /* borrowed */
-	struct prober_cand *cands;  /* owned */
+	struct pathself *self;     /* borrowed */
+	struct prober_cand *cands; /* owned */
 	uint16_t n_cands, cap_cands;
-	struct prober_ping *pings;  /* owned; queued and in flight, oldest first */
+	struct prober_ping *pings; /* owned; queued and in flight, oldest first */
 	uint16_t n_pings, cap_pings;
-	struct mono retry_at;       /* node-wide limit reached: try to send again; NEVER = no need */
+	struct mono retry_at; /* node-wide limit reached: try to send again; NEVER = no need */
 };
 
 /* May a hint (netmap, CallMeMaybe) make us send to this address? Refuses unset, port 0, loopback,
@@ -110,19 +110,20 @@ void prober_wipe(struct prober *p);
 
 struct prober_cand *prober_find(const struct prober *p, const struct ep *ep);
 
-/* Replaces the set of netmap endpoints: new ones become candidates, those no longer listed go unless a
- * CallMeMaybe named them. Refused and surplus addresses are counted. Returns 0 or -ENOMEM. */
+/* Replaces the set of netmap endpoints: new ones become candidates, those no longer listed go
+ * unless a CallMeMaybe named them. Refused and surplus addresses are counted. Returns 0 or -ENOMEM.
+ */
 MESH_MUST_USE int prober_set_netmap(struct prober *p, const struct ep *eps, size_t n);
-/* As a CallMeMaybe demands: see disco 6. Deletes those of the previous CallMeMaybe that are missing now,
- * even if the netmap lists them. Resets the limit of every candidate. Returns 0 or -ENOMEM. */
+/* As a CallMeMaybe demands: see disco 6. Deletes those of the previous CallMeMaybe that are missing
+ * now, even if the netmap lists them. Resets the limit of every candidate. Returns 0 or -ENOMEM. */
 MESH_MUST_USE int prober_set_cmm(struct prober *p, struct mono now, const struct disco_eps *eps);
 /* A Ping came from 'ep'. Returns 1 if the address is new, 0 if known, -EPROTO if it is not allowed,
  * -ESTALE if the Ping is a duplicate (no Pong), -ENOMEM, -ENOBUFS. */
 MESH_MUST_USE int prober_note_ping(struct prober *p, struct mono now, const struct ep *ep,
 				   const struct disco_tx *tx);
-/* Should a Ping received from this candidate be answered by one of ours too? The sender's NAT is open for us
- * now, which our last unanswered Ping may have been too early for. At most once a second per address;
- * true counts as done. */
+/* Should a Ping received from this candidate be answered by one of ours too? The sender's NAT is
+ * open for us now, which our last unanswered Ping may have been too early for. At most once a
+ * second per address; true counts as done. */
 bool prober_may_ping_back(struct prober_cand *c, struct mono now);
 /* Forgets candidates learned from Pings that went quiet. */
 void prober_prune(struct prober *p, struct mono now);
@@ -134,17 +135,19 @@ void prober_reset_history(struct prober *p);
 /* Queues one Ping with a fresh id. Returns 0; -ENOBUFS when too many wait; -ENOMEM. */
 MESH_MUST_USE int prober_ping(struct prober *p, struct mono now, const struct path_addr *to,
 			      enum prober_purpose purpose, uint64_t user_id, size_t size);
-/* Queues a Ping to each candidate not pinged in the last 5 s; a user's Pings ignore that limit. Returns how
- * many were queued, at most PROBER_ROUND_MAX. */
-size_t prober_ping_all(struct prober *p, struct mono now, bool is_user, uint64_t user_id, size_t size);
-/* Takes the next queued Ping for sending and stamps it; null: none is waiting. Borrowed until the next
- * call. */
+/* Queues a Ping to each candidate not pinged in the last 5 s; a user's Pings ignore that limit.
+ * Returns how many were queued, at most PROBER_ROUND_MAX. */
+size_t prober_ping_all(struct prober *p, struct mono now, bool is_user, uint64_t user_id,
+		       size_t size);
+/* Takes the next queued Ping for sending and stamps it; null: none is waiting. Borrowed until the
+ * next call. */
 const struct prober_ping *prober_next(struct prober *p, struct mono now);
 /* Removes the Ping with this id and copies it to '*ping'; false if it is not ours. */
 bool prober_take(struct prober *p, const struct disco_tx *tx, struct prober_ping *ping);
-/* Records a Pong to 'ping', sent to a direct candidate 'latency_ns' ago. Null if that is no candidate any
- * more: the Pong then proves nothing (path-selection 5). */
-struct prober_cand *prober_note_pong(struct prober *p, struct mono now, const struct prober_ping *ping);
+/* Records a Pong to 'ping', sent to a direct candidate 'latency_ns' ago. Null if that is no
+ * candidate any more: the Pong then proves nothing (path-selection 5). */
+struct prober_cand *prober_note_pong(struct prober *p, struct mono now,
+				     const struct prober_ping *ping);
 /* Removes one Ping that has waited 5 s; false: none. */
 bool prober_expire(struct prober *p, struct mono now, struct prober_ping *ping);
 struct mono prober_deadline(const struct prober *p);

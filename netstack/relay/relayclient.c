@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Allocations and bind handshakes of one node. Each piece of work is a list entry with its own timers;
- * what it has to send is a set of flags that relayclient_poll() turns into messages one by one. */
+/* Allocations and bind handshakes of one node. Each piece of work is a list entry with its own
+ * timers; what it has to send is a set of flags that relayclient_poll() turns into messages one by
+ * one. */
 #include "relay/relayclient.h"
 
 #include <errno.h>
@@ -16,7 +17,7 @@ enum state { ALLOCATING, BINDING, ANSWERED, DONE };
 enum {
 	DUE_ALLOC = 1,
 	DUE_VIA = 2,
-	DUE_BIND = 4,   /* to every address, 'next_addr' onwards */
+	DUE_BIND = 4, /* to every address, 'next_addr' onwards */
 	DUE_ANSWER = 8,
 	DUE_PING = 16,
 	DUE_OFFER = 32,
@@ -30,21 +31,21 @@ struct relayclient_work {
 	enum state state;
 	unsigned int due;
 	struct relayclient_peer peer;
-	struct mono until;      /* given up then */
-	struct mono repeat_at;  /* NEVER = no more repetitions */
+	struct mono until;     /* given up then */
+	struct mono repeat_at; /* NEVER = no more repetitions */
 	uint8_t repeats;
 	uint32_t generation;
 	/* Relay paths in use when the work began. */
 	struct relay_path known[RELAYCLIENT_KNOWN_MAX];
 	size_t n_known;
-	bool has_asked;         /* 'asked' is known: not for a CallMeMaybeVia alone */
+	bool has_asked; /* 'asked' is known: not for a CallMeMaybeVia alone */
 	struct relayclient_server asked;
 	/* BINDING, ANSWERED */
-	bool is_allocator;      /* we asked for it: the peer is told by CallMeMaybeVia */
+	bool is_allocator; /* we asked for it: the peer is told by CallMeMaybeVia */
 	struct disco_relay_ep ep;
 	size_t next_addr;
-	struct disco_box box;   /* own key and the server's */
-	struct ep bound;        /* where the first Challenge came from */
+	struct disco_box box; /* own key and the server's */
+	struct ep bound;      /* where the first Challenge came from */
 	uint8_t challenge[DISCO_CHALLENGE_SIZE];
 	struct {
 		struct disco_tx tx;
@@ -55,8 +56,8 @@ struct relayclient_work {
 	struct relay_path offer;
 };
 
-void relayclient_init(struct relayclient *rc, const struct node_key *node, const struct disco_priv *priv,
-		      const struct env *env)
+void relayclient_init(struct relayclient *rc, const struct node_key *node,
+		      const struct disco_priv *priv, const struct env *env)
 {
 	*rc = (struct relayclient){ .env = env, .node = *node, .is_enabled = true };
 	relayclient_set_key(rc, priv);
@@ -98,7 +99,8 @@ void relayclient_set_enabled(struct relayclient *rc, bool is_enabled)
 	rc->is_enabled = is_enabled;
 }
 
-static bool has_server(const struct relayclient_server *servers, size_t n, const struct node_key *node)
+static bool has_server(const struct relayclient_server *servers, size_t n,
+		       const struct node_key *node)
 {
 	for (size_t i = 0; i < n; i++)
 		if (node_key_eq(&servers[i].node, node))
@@ -106,7 +108,8 @@ static bool has_server(const struct relayclient_server *servers, size_t n, const
 	return false;
 }
 
-bool relayclient_set_servers(struct relayclient *rc, const struct relayclient_server *servers, size_t n)
+bool relayclient_set_servers(struct relayclient *rc, const struct relayclient_server *servers,
+			     size_t n)
 {
 	bool added = false;
 
@@ -131,7 +134,8 @@ size_t relayclient_n_servers(const struct relayclient *rc, const struct node_key
 	return n;
 }
 
-static struct relayclient_work *work_new(struct relayclient *rc, const struct relayclient_peer *peer,
+static struct relayclient_work *work_new(struct relayclient *rc,
+					 const struct relayclient_peer *peer,
 					 const struct relay_path *known, size_t n_known)
 {
 	struct relayclient_work *w;
@@ -156,12 +160,12 @@ static struct relayclient_work *work_new(struct relayclient *rc, const struct re
 
 static void arm_repeat(struct relayclient_work *w, struct mono now)
 {
-	w->repeat_at = w->repeats < ARRAY_LEN(REPEAT_MS) ? mono_add_ms(now, REPEAT_MS[w->repeats]) :
-							   MONO_NEVER;
+	w->repeat_at = w->repeats < ARRAY_LEN(REPEAT_MS) ? mono_add_ms(now, REPEAT_MS[w->repeats])
+							 : MONO_NEVER;
 }
 
-/* Is this server being asked for this peer, or for the same pair of disco keys (two peers that share
- * one)? */
+/* Is this server being asked for this peer, or for the same pair of disco keys (two peers that
+ * share one)? */
 static bool is_asking(const struct relayclient *rc, const struct relayclient_peer *peer,
 		      const struct node_key *server)
 {
@@ -172,8 +176,9 @@ static bool is_asking(const struct relayclient *rc, const struct relayclient_pee
 	return false;
 }
 
-void relayclient_discover(struct relayclient *rc, struct mono now, const struct relayclient_peer *peer,
-			  const struct relay_path *known, size_t n_known)
+void relayclient_discover(struct relayclient *rc, struct mono now,
+			  const struct relayclient_peer *peer, const struct relay_path *known,
+			  size_t n_known)
 {
 	if (!rc->is_enabled || key_is_zero(peer->disco.b))
 		return;
@@ -204,7 +209,9 @@ void relayclient_discover(struct relayclient *rc, struct mono now, const struct 
 
 static struct relayclient_outcome outcome_of(const struct relayclient_work *w, bool is_over)
 {
-	struct relayclient_outcome o = { .peer = w->peer.node, .server = w->asked.node, .vni = w->ep.vni };
+	struct relayclient_outcome o = { .peer = w->peer.node,
+					 .server = w->asked.node,
+					 .vni = w->ep.vni };
 
 	switch (w->state) {
 	case ALLOCATING:
@@ -237,7 +244,8 @@ bool relayclient_outcome(const struct relayclient *rc, const struct node_key *pe
 			 const struct node_key *server, struct relayclient_outcome *out)
 {
 	for (const struct relayclient_work *w = rc->work; w; w = w->next) {
-		if (!w->has_asked || !node_key_eq(&w->peer.node, peer) || !node_key_eq(&w->asked.node, server))
+		if (!w->has_asked || !node_key_eq(&w->peer.node, peer) ||
+		    !node_key_eq(&w->asked.node, server))
 			continue;
 		*out = outcome_of(w, false);
 		return true;
@@ -259,7 +267,8 @@ static bool is_handshake(const struct relayclient_work *w)
 }
 
 /* The handshake that a new endpoint collides with (peer-relay 9, steps 1 and 2), or null. */
-static struct relayclient_work *find_rival(const struct relayclient *rc, const struct node_key *peer,
+static struct relayclient_work *find_rival(const struct relayclient *rc,
+					   const struct node_key *peer,
 					   const struct disco_relay_ep *ep)
 {
 	for (struct relayclient_work *w = rc->work; w; w = w->next)
@@ -272,12 +281,14 @@ static struct relayclient_work *find_rival(const struct relayclient *rc, const s
 static bool is_known(const struct relayclient_work *w, const struct disco_relay_ep *ep)
 {
 	for (size_t i = 0; i < w->n_known; i++)
-		if (disco_key_eq(&w->known[i].server, &ep->server) && w->known[i].path.vni == ep->vni)
+		if (disco_key_eq(&w->known[i].server, &ep->server) &&
+		    w->known[i].path.vni == ep->vni)
 			return true;
 	return false;
 }
 
-/* Keeps the addresses that a Bind may go to: a peer chose them, so they must not turn us into a tool. */
+/* Keeps the addresses that a Bind may go to: a peer chose them, so they must not turn us into a
+ * tool. */
 static void keep_addrs(struct disco_eps *to, const struct disco_eps *from, bool is_self)
 {
 	to->n_eps = 0;
@@ -334,13 +345,15 @@ static void take_endpoint(struct relayclient *rc, struct mono now, struct relayc
 	keep_addrs(&w->ep.addrs, &ep->addrs, w->is_allocator && w->asked.is_self);
 	w->due = w->is_allocator ? DUE_VIA : 0;
 	w->ep.addrs.n_total = w->ep.addrs.n_eps;
-	if (disco_box_init(&w->box, &rc->priv, &rc->disco, &ep->server) != 0 || w->ep.addrs.n_eps == 0) {
+	if (disco_box_init(&w->box, &rc->priv, &rc->disco, &ep->server) != 0 ||
+	    w->ep.addrs.n_eps == 0) {
 		rc->n.bad_responses++;
 		work_free(rc, w);
 		return;
 	}
 	if (is_known(w, ep)) {
-		/* A new handshake could move the binding and lose packets; the peer is told all the same. */
+		/* A new handshake could move the binding and lose packets; the peer is told all the
+		 * same. */
 		rc->n.duplicates++;
 		w->state = DONE;
 		w->repeat_at = MONO_NEVER;
@@ -361,7 +374,8 @@ static bool is_our_pair(const struct relayclient *rc, const struct disco_key *pe
 	return disco_key_eq(&pair[0], &ep->client[0]) && disco_key_eq(&pair[1], &ep->client[1]);
 }
 
-void relayclient_input_response(struct relayclient *rc, struct mono now, const struct node_key *from,
+void relayclient_input_response(struct relayclient *rc, struct mono now,
+				const struct node_key *from,
 				const struct disco_alloc_response *resp)
 {
 	struct relayclient_work *w = rc->work;
@@ -378,8 +392,9 @@ void relayclient_input_response(struct relayclient *rc, struct mono now, const s
 	take_endpoint(rc, now, w, &resp->ep);
 }
 
-void relayclient_input_via(struct relayclient *rc, struct mono now, const struct relayclient_peer *peer,
-			   const struct disco_relay_ep *via, const struct relay_path *known, size_t n_known)
+void relayclient_input_via(struct relayclient *rc, struct mono now,
+			   const struct relayclient_peer *peer, const struct disco_relay_ep *via,
+			   const struct relay_path *known, size_t n_known)
 {
 	struct relayclient_work *w;
 	size_t n = 0;
@@ -403,7 +418,8 @@ void relayclient_input_via(struct relayclient *rc, struct mono now, const struct
 	take_endpoint(rc, now, w, via);
 }
 
-const struct disco_box *relayclient_box(const struct relayclient *rc, const struct disco_key *sender)
+const struct disco_box *relayclient_box(const struct relayclient *rc,
+					const struct disco_key *sender)
 {
 	for (const struct relayclient_work *w = rc->work; w; w = w->next)
 		if (is_handshake(w) && disco_key_eq(&w->ep.server, sender))
@@ -464,7 +480,8 @@ bool relayclient_input_pong(struct relayclient *rc, struct mono now, const struc
 			w->repeat_at = MONO_NEVER;
 			w->offer = (struct relay_path){ .path = *path,
 							.server = w->ep.server,
-							.latency_ns = mono_since_ns(now, w->pings[i].at) };
+							.latency_ns = mono_since_ns(
+								now, w->pings[i].at) };
 			record(rc, w);
 			return true;
 		}
@@ -490,9 +507,11 @@ void relayclient_input_link(struct relayclient *rc, struct mono now)
 			start_bind(rc, now, w);
 }
 
-/* ---- outputs ----------------------------------------------------------------------------------- */
+/* ---- outputs -----------------------------------------------------------------------------------
+ */
 
-static void out_alloc(struct relayclient *rc, struct relayclient_work *w, struct relayclient_out *out)
+static void out_alloc(struct relayclient *rc, struct relayclient_work *w,
+		      struct relayclient_out *out)
 {
 	w->due &= ~(unsigned int)DUE_ALLOC;
 	out->kind = w->asked.is_self ? RELAYCLIENT_LOCAL_ALLOC : RELAYCLIENT_SEND_ALLOC;
@@ -545,14 +564,16 @@ static bool out_ping(struct relayclient *rc, struct mono now, struct relayclient
 	out->to = w->peer.node;
 	out->to_disco = w->peer.disco;
 	out->path = path_relay(&w->bound, w->ep.vni);
-	out->msg = (struct disco_msg){ .type = DISCO_PING, .ping = { .has_node_key = true, .node = rc->node } };
+	out->msg = (struct disco_msg){ .type = DISCO_PING,
+				       .ping = { .has_node_key = true, .node = rc->node } };
 	env_fill(rc->env, out->msg.ping.tx.b, DISCO_TX_SIZE);
 	w->pings[w->n_pings].tx = out->msg.ping.tx;
 	w->pings[w->n_pings++].at = now;
 	return true;
 }
 
-static void out_offer(struct relayclient *rc, struct relayclient_work *w, struct relayclient_out *out)
+static void out_offer(struct relayclient *rc, struct relayclient_work *w,
+		      struct relayclient_out *out)
 {
 	w->due &= ~(unsigned int)DUE_OFFER;
 	rc->n.offers++;
@@ -562,8 +583,8 @@ static void out_offer(struct relayclient *rc, struct relayclient_work *w, struct
 	out->offer = w->offer;
 }
 
-/* The next message of one piece of work, in the order in which they must leave: the Answer before the
- * Ping that relies on it. */
+/* The next message of one piece of work, in the order in which they must leave: the Answer before
+ * the Ping that relies on it. */
 static bool out_work(struct relayclient *rc, struct mono now, struct relayclient_work *w,
 		     struct relayclient_out *out)
 {
@@ -636,8 +657,8 @@ static void repeat(struct relayclient *rc, struct mono now, struct relayclient_w
 		w->due |= DUE_BIND;
 		break;
 	case ANSWERED:
-		/* Repeating a lost Answer binds; after an accepted one the server drops it. The peer may have
-		 * missed the CallMeMaybeVia. */
+		/* Repeating a lost Answer binds; after an accepted one the server drops it. The
+		 * peer may have missed the CallMeMaybeVia. */
 		rc->n.bind_repeats++;
 		w->due |= DUE_ANSWER | DUE_PING;
 		if (w->is_allocator && w->repeats == 1)

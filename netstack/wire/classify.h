@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Tells from the first bytes of a UDP payload what it is: STUN, disco or WireGuard, plain or behind a
- * Geneve header. Runs once per received datagram, before any look-up. Any thread.
+/* Tells from the first bytes of a UDP payload what it is: STUN, disco or WireGuard, plain or behind
+ * a Geneve header. Runs once per received datagram, before any look-up. Any thread.
  *
  * Everything unknown counts as plain WireGuard, whose parser then rejects it (path-selection 9). */
 #ifndef NETSTACK_WIRE_CLASSIFY_H
@@ -18,10 +18,10 @@ enum classify_kind {
 
 struct classify {
 	enum classify_kind kind;
-	uint32_t vni;     /* Geneve: 0..2^24-1; else 0 */
-	uint8_t offset;   /* where the payload begins: 8 behind Geneve, else 0 */
+	uint32_t vni;   /* Geneve: 0..2^24-1; else 0 */
+	uint8_t offset; /* where the payload begins: 8 behind Geneve, else 0 */
 	bool is_geneve;
-	bool is_control;  /* Geneve control bit: a bind message of a relay server */
+	bool is_control; /* Geneve control bit: a bind message of a relay server */
 };
 
 /* Classifies 'size' bytes. Never fails. For a DERP payload, use only the plain disco test

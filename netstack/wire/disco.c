@@ -25,8 +25,8 @@ struct disco_key disco_sender(const uint8_t *pkt)
 	return key;
 }
 
-int disco_box_init(struct disco_box *box, const struct disco_priv *priv, const struct disco_key *self,
-		   const struct disco_key *peer)
+int disco_box_init(struct disco_box *box, const struct disco_priv *priv,
+		   const struct disco_key *self, const struct disco_key *peer)
 {
 	*box = (struct disco_box){ .self = *self, .peer = *peer };
 	if (!key_is_zero(peer->b) && crypto_box_beforenm(box->shared, peer->b, priv->b) == 0)

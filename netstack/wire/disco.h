@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Disco: the sealed envelope and its nine messages. Stateless; byte tables in netstack/wire/disco.md.
+/* Disco: the sealed envelope and its nine messages. Stateless; byte tables in
+ * netstack/wire/disco.md.
  *
  * A packet is opened in two steps: disco_sender() names the key in clear text, the owner finds the
- * 'struct disco_box' it keeps for that key (peer, or relay server in a handshake), disco_open() opens
- * and parses. An unknown sender therefore costs one look-up and no cryptography (RELIABILITY 5).
+ * 'struct disco_box' it keeps for that key (peer, or relay server in a handshake), disco_open()
+ * opens and parses. An unknown sender therefore costs one look-up and no cryptography (RELIABILITY
+ * 5).
  *
  * Any thread, but boxes belong to the control thread. */
 #ifndef NETSTACK_WIRE_DISCO_H
@@ -28,10 +30,11 @@ enum {
 	DISCO_LIKELY_SIZE = DISCO_MAGIC_SIZE + KEY_SIZE, /* shorter is never taken as disco: 38 */
 	DISCO_TX_SIZE = 12,
 	DISCO_CHALLENGE_SIZE = 32,
-	DISCO_PING_SIZE = 124,          /* with node key, without padding */
-	DISCO_PING_SIZE_MAX = 65467,    /* largest ping with padding (path-selection 13) */
-	DISCO_CAP_RELAY = 121,          /* capability version from which a node speaks 7, 8 and 9 */
-	/* Addresses kept of one message; a sender puts the newest first, the rest is counted only. */
+	DISCO_PING_SIZE = 124,       /* with node key, without padding */
+	DISCO_PING_SIZE_MAX = 65467, /* largest ping with padding (path-selection 13) */
+	DISCO_CAP_RELAY = 121,       /* capability version from which a node speaks 7, 8 and 9 */
+	/* Addresses kept of one message; a sender puts the newest first, the rest is counted only.
+	 */
 	DISCO_EPS_MAX = 64,
 	/* Largest packet that disco_seal() makes, pings with padding aside. */
 	DISCO_PACKET_MAX = DISCO_OVERHEAD + 2 + 4 + 124 + EP_WIRE_SIZE * DISCO_EPS_MAX,
@@ -49,7 +52,8 @@ enum disco_type {
 	DISCO_ALLOC_RESPONSE = 9, /* AllocateUDPRelayEndpointResponse */
 };
 
-/* Transaction id of a Ping and its Pong. Never reused, also not for a repetition (disco, trap 1). */
+/* Transaction id of a Ping and its Pong. Never reused, also not for a repetition (disco, trap 1).
+ */
 struct disco_tx {
 	uint8_t b[DISCO_TX_SIZE];
 };
@@ -95,7 +99,7 @@ struct disco_relay_ep {
 	uint32_t vni;
 	int64_t bind_lifetime_ns;
 	int64_t steady_lifetime_ns;
-	struct disco_eps addrs;     /* n_eps >= 1 unless the version was unknown */
+	struct disco_eps addrs; /* n_eps >= 1 unless the version was unknown */
 };
 
 struct disco_alloc_response {
@@ -135,20 +139,21 @@ MESH_MUST_USE int disco_box_init(struct disco_box *box, const struct disco_priv 
 				 const struct disco_key *self, const struct disco_key *peer);
 void disco_box_wipe(struct disco_box *box);
 
-/* Opens 'pkt' in place and parses it into '*msg'. On failure '*msg' is untouched, and the packet too
- * unless the box had opened.
- * Returns 0; -EBADMSG if it is too short or the box does not open (count recv_bad_key: normal after a
- * restart of the peer); -EPROTO if it is authentic but its cleartext malformed (recv_bad_parse). */
+/* Opens 'pkt' in place and parses it into '*msg'. On failure '*msg' is untouched, and the packet
+ * too unless the box had opened. Returns 0; -EBADMSG if it is too short or the box does not open
+ * (count recv_bad_key: normal after a restart of the peer); -EPROTO if it is authentic but its
+ * cleartext malformed (recv_bad_parse). */
 MESH_MUST_USE int disco_open(const struct disco_box *box, uint8_t *pkt, size_t size,
 			     struct disco_msg *msg);
 
-/* Seals 'msg' with a fresh random nonce of the caller. 'cap': DISCO_PACKET_MAX is enough for all but
- * padded pings. Returns the packet's size; -ENOBUFS if it does not fit. */
-MESH_MUST_USE int disco_seal(const struct disco_box *box, const uint8_t nonce[static DISCO_NONCE_SIZE],
+/* Seals 'msg' with a fresh random nonce of the caller. 'cap': DISCO_PACKET_MAX is enough for all
+ * but padded pings. Returns the packet's size; -ENOBUFS if it does not fit. */
+MESH_MUST_USE int disco_seal(const struct disco_box *box,
+			     const uint8_t nonce[static DISCO_NONCE_SIZE],
 			     const struct disco_msg *msg, uint8_t *buf, size_t cap);
 
-/* Cleartext <-> struct; disco_open() and disco_seal() call them. -EBADMSG: too short, unknown type, an
- * address list of the wrong size. disco_msg_write() returns the size or -ENOBUFS. */
+/* Cleartext <-> struct; disco_open() and disco_seal() call them. -EBADMSG: too short, unknown type,
+ * an address list of the wrong size. disco_msg_write() returns the size or -ENOBUFS. */
 MESH_MUST_USE int disco_msg_parse(struct disco_msg *msg, const uint8_t *buf, size_t size);
 MESH_MUST_USE int disco_msg_write(const struct disco_msg *msg, uint8_t *buf, size_t cap);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The nine disco messages, cleartext <-> struct (disco 3). Version rules differ per type and are kept
- * exactly: they decide what a stock node accepts. */
+/* The nine disco messages, cleartext <-> struct (disco 3). Version rules differ per type and are
+ * kept exactly: they decide what a stock node accepts. */
 #include <errno.h>
 
 #include "wire/disco.h"

@@ -16,9 +16,9 @@
 
 enum {
 	GENEVE_SIZE = 8,
-	GENEVE_PROTO_DISCO = 0x7a11,     /* disco.md 4.3 */
+	GENEVE_PROTO_DISCO = 0x7a11, /* disco.md 4.3 */
 	GENEVE_PROTO_WIREGUARD = 0x7a12,
-	GENEVE_VNI_MAX = 0xffffff,       /* 24 bits; a server hands out 1..GENEVE_VNI_MAX */
+	GENEVE_VNI_MAX = 0xffffff, /* 24 bits; a server hands out 1..GENEVE_VNI_MAX */
 };
 
 struct geneve_hdr {
@@ -28,9 +28,10 @@ struct geneve_hdr {
 	bool control;      /* bind messages between a client and the relay server only */
 };
 
-/* Reads the header; options, reserved bits and byte 7 are not looked at (wire/classify does where it
- * matters). Returns 0; -EBADMSG when fewer than GENEVE_SIZE bytes are there. */
-MESH_MUST_USE static inline int geneve_parse(struct geneve_hdr *hdr, const uint8_t *buf, size_t size)
+/* Reads the header; options, reserved bits and byte 7 are not looked at (wire/classify does where
+ * it matters). Returns 0; -EBADMSG when fewer than GENEVE_SIZE bytes are there. */
+MESH_MUST_USE static inline int geneve_parse(struct geneve_hdr *hdr, const uint8_t *buf,
+					     size_t size)
 {
 	struct rd r = RD(buf, size);
 	const uint8_t version = rd_u8(&r), flags = rd_u8(&r);

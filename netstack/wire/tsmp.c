@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* TSMP packets inside the tunnel (disco 9). IPv4 without options and with a header checksum, TTL and
- * hop limit 64, as the reference sends them. */
+/* TSMP packets inside the tunnel (disco 9). IPv4 without options and with a header checksum, TTL
+ * and hop limit 64, as the reference sends them. */
 #include "wire/tsmp.h"
 
 #include <errno.h>
@@ -108,9 +108,9 @@ static void write_ip(struct wr *w, const struct tsmp_msg *msg, size_t body)
 
 int tsmp_write(uint8_t *buf, size_t cap, const struct tsmp_msg *msg)
 {
-	const size_t body = msg->kind == TSMP_DISCO_KEY ? 1 + KEY_SIZE :
-			    msg->kind == TSMP_PONG	? 1 + TSMP_ID_SIZE + 2 :
-							  1 + TSMP_ID_SIZE;
+	const size_t body = msg->kind == TSMP_DISCO_KEY ? 1 + KEY_SIZE
+			    : msg->kind == TSMP_PONG    ? 1 + TSMP_ID_SIZE + 2
+							: 1 + TSMP_ID_SIZE;
 	struct wr w = WR(buf, cap);
 
 	if (msg->kind == TSMP_REJECT || msg->src.family != msg->dst.family || !ip_is_set(&msg->src))

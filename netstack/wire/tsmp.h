@@ -44,8 +44,8 @@ bool tsmp_is_packet(const uint8_t *pkt, size_t size);
 MESH_MUST_USE int tsmp_parse(struct tsmp_msg *msg, const uint8_t *pkt, size_t size);
 
 /* Writes the whole inner IP packet: IPv4 53, 29 and 31 bytes for DISCO_KEY, PING and PONG, IPv6 20
- * more. Returns its size; -ENOBUFS if 'cap' is too small; -EPROTO if the two addresses are not of one
- * family or the kind is REJECT. */
+ * more. Returns its size; -ENOBUFS if 'cap' is too small; -EPROTO if the two addresses are not of
+ * one family or the kind is REJECT. */
 MESH_MUST_USE int tsmp_write(uint8_t *buf, size_t cap, const struct tsmp_msg *msg);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A ladder under a random sequence of (advance time, input, poll). After every step: outputs end, no
- * deadline stays due, nothing is sent to a forbidden address, targets are consistent. */
+/* A ladder under a random sequence of (advance time, input, poll). After every step: outputs end,
+ * no deadline stays due, nothing is sent to a forbidden address, targets are consistent. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,7 +41,8 @@ static struct ep pick_ep(struct run *r)
 	const uint8_t b = rd_u8(&r->in);
 
 	if (b & 0x80)
-		return (struct ep){ .ip = { IP_V6, { 0x20, 1, 0xd, 0xb8, [15] = b & 7 } }, .port = b };
+		return (struct ep){ .ip = { IP_V6, { 0x20, 1, 0xd, 0xb8, [15] = b & 7 } },
+				    .port = b };
 	return (struct ep){ .ip = ip4(first[b & 7], 64, 0, b >> 3), .port = b & 3 };
 }
 
@@ -50,9 +51,9 @@ static struct path_addr pick_path(struct run *r)
 	const uint8_t kind = rd_u8(&r->in) % 4;
 	const struct ep ep = pick_ep(r);
 
-	return kind == 0 ? path_derp(1) :
-	       kind == 1 ? path_relay(&ep, 1 + (ep.port & 3)) :
-			   path_direct(&ep);
+	return kind == 0   ? path_derp(1)
+	       : kind == 1 ? path_relay(&ep, 1 + (ep.port & 3))
+			   : path_direct(&ep);
 }
 
 static void set_peer(struct run *r)
@@ -103,7 +104,8 @@ static void messages(struct run *r)
 static void offer(struct run *r)
 {
 	const struct ep ep = pick_ep(r);
-	struct relay_path rp = { .path = path_relay(&ep, 1 + (ep.port & 3)), .latency_ns = ep.port * NS_PER_MS };
+	struct relay_path rp = { .path = path_relay(&ep, 1 + (ep.port & 3)),
+				 .latency_ns = ep.port * NS_PER_MS };
 
 	memset(rp.server.b, 1 + rd_u8(&r->in) % 6, sizeof(rp.server.b));
 	ladder_input_offer(&r->l, r->now, &rp);
@@ -202,7 +204,8 @@ static void drain(struct run *r)
 			abort();
 	}
 	t = ladder_targets(&r->l, r->now);
-	if ((t.first.kind == PATH_NONE && t.second.kind != PATH_NONE) || (t.is_trusted && t.is_suspect) ||
+	if ((t.first.kind == PATH_NONE && t.second.kind != PATH_NONE) ||
+	    (t.is_trusted && t.is_suspect) ||
 	    (t.first.kind != PATH_NONE && path_eq(&t.first, &t.second)))
 		abort();
 	if (r->l.prober.n_cands > PROBER_CANDS_MAX || r->l.prober.n_pings > PROBER_INFLIGHT_MAX)

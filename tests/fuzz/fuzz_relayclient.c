@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The relay client under a random sequence of (advance time, input, poll): work stays bounded, outputs
- * end, no deadline stays due, nothing is sent to a forbidden address. */
+/* The relay client under a random sequence of (advance time, input, poll): work stays bounded,
+ * outputs end, no deadline stays due, nothing is sent to a forbidden address. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,9 +13,9 @@ struct run {
 	struct relayclient rc;
 	struct mono now;
 	struct rd in;
-	struct disco_tx tx;       /* of the last Ping */
+	struct disco_tx tx; /* of the last Ping */
 	struct path_addr tx_path;
-	uint32_t generation;      /* of the last request */
+	uint32_t generation; /* of the last request */
 	uint8_t rng;
 };
 
@@ -59,14 +59,17 @@ static struct disco_key disco_of(uint8_t i)
 static struct disco_relay_ep relay_ep(struct run *r, uint8_t peer)
 {
 	const uint8_t b = rd_u8(&r->in);
-	struct disco_relay_ep ep = { .server = disco_of(b >> 6), .lamport_id = b & 3, .vni = b >> 2 & 7 };
+	struct disco_relay_ep ep = { .server = disco_of(b >> 6),
+				     .lamport_id = b & 3,
+				     .vni = b >> 2 & 7 };
 	const struct disco_key other = disco_of(peer);
 
 	disco_sort_pair(ep.client, &r->rc.disco, &other);
 	ep.bind_lifetime_ns = (int64_t)(b & 15) * NS_PER_S;
 	ep.addrs.n_eps = ep.addrs.n_total = b & 3;
 	for (size_t i = 0; i < ep.addrs.n_eps; i++)
-		ep.addrs.eps[i] = (struct ep){ .ip = ip4(rd_u8(&r->in), 64, 0, (uint8_t)i), .port = b };
+		ep.addrs.eps[i] =
+			(struct ep){ .ip = ip4(rd_u8(&r->in), 64, 0, (uint8_t)i), .port = b };
 	return ep;
 }
 
@@ -100,8 +103,9 @@ static void step(struct run *r)
 	case 6:
 	case 7:
 		if (relayclient_box(&r->rc, &sender))
-			relayclient_input_challenge(&r->rc, r->now, &(struct ep){ .ip = ip4(9, 64, 0, 0), .port = who },
-						    bind.vni, &sender, &bind);
+			relayclient_input_challenge(
+				&r->rc, r->now, &(struct ep){ .ip = ip4(9, 64, 0, 0), .port = who },
+				bind.vni, &sender, &bind);
 		break;
 	case 8:
 		relayclient_input_ping(&r->rc, r->now, &r->tx_path, &sender);
@@ -162,7 +166,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	r->in = RD(data, size);
 	relayclient_init(&r->rc, &own, &priv, &env);
 	for (uint8_t i = 0; i < 3; i++)
-		servers[i] = (struct relayclient_server){ .node = node_of(i), .disco = disco_of(i), .is_self = i == 2 };
+		servers[i] = (struct relayclient_server){ .node = node_of(i),
+							  .disco = disco_of(i),
+							  .is_self = i == 2 };
 	(void)relayclient_set_servers(&r->rc, servers, 3);
 	for (int i = 0; i < 400 && r->in.left > 0 && !r->in.bad; i++) {
 		step(r);

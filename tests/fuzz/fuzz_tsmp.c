@@ -25,7 +25,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			abort();
 		return 0;
 	}
-	if (tsmp_parse(&again, buf, (size_t)n) != 0 || memcmp(&msg.id, &again.id, sizeof(msg.id)) != 0)
+	if (tsmp_parse(&again, buf, (size_t)n) != 0 ||
+	    memcmp(&msg.id, &again.id, sizeof(msg.id)) != 0)
 		abort();
 	return 0;
 }

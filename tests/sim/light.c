@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A light node: one ladder per peer, the relay client, the relay server; no WireGuard, no engine. What it
- * does with outputs is what the engine does, reduced to what paths need. */
+/* A light node: one ladder per peer, the relay client, the relay server; no WireGuard, no engine.
+ * What it does with outputs is what the engine does, reduced to what paths need. */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,15 +17,15 @@
 enum { NOTE_MS = 100, WINDOW = 4096, REGION = 1, STUN_S = 23, STUN_ACTIVE_S = 45 };
 
 struct lpeer {
-	struct node *node;           /* null = not a peer */
+	struct node *node; /* null = not a peer */
 	struct ladder l;
 	struct disco_box box;
-	struct disco_key disco;      /* as the map said */
+	struct disco_key disco; /* as the map said */
 	struct ladder_targets targets;
 	struct mono sent_noted;
-	struct mono rx_noted[4];     /* by path kind */
+	struct mono rx_noted[4]; /* by path kind */
 	uint64_t tx, rx_top;
-	uint32_t rx_epoch, rx_old;   /* the session; a restart begins another and ends the old one */
+	uint32_t rx_epoch, rx_old; /* the session; a restart begins another and ends the old one */
 	uint8_t rx_window[WINDOW / 8]; /* WireGuard's replay window */
 };
 
@@ -39,8 +39,8 @@ struct light {
 	struct relayserver rs;
 	struct lpeer peers[WORLD_NODES_MAX];
 	bool is_gathering;
-	unsigned int life;           /* restarts: late events of an earlier life are ignored */
-	struct mono stun_at;         /* periodic gathering; NEVER while nothing is sent */
+	unsigned int life;   /* restarts: late events of an earlier life are ignored */
+	struct mono stun_at; /* periodic gathering; NEVER while nothing is sent */
 	struct mono last_sent;
 };
 
@@ -92,12 +92,13 @@ static struct lpeer *peer_by_disco(struct light *x, const struct disco_key *key)
 	return NULL;
 }
 
-/* ---- sending ----------------------------------------------------------------------------------- */
+/* ---- sending -----------------------------------------------------------------------------------
+ */
 
 static void derp_in(struct node *to, struct node *from, uint8_t *buf, size_t size);
 
-static void send_bytes(struct light *x, struct node *to, const struct path_addr *path, uint16_t proto,
-		       bool control, const uint8_t *buf, size_t size)
+static void send_bytes(struct light *x, struct node *to, const struct path_addr *path,
+		       uint16_t proto, bool control, const uint8_t *buf, size_t size)
 {
 	uint8_t pkt[GENEVE_SIZE + DISCO_PACKET_MAX];
 	int err;
@@ -112,9 +113,9 @@ static void send_bytes(struct light *x, struct node *to, const struct path_addr 
 	assert(size <= DISCO_PACKET_MAX);
 	memcpy(pkt + GENEVE_SIZE, buf, size);
 	geneve_write(pkt, proto, path->vni, control);
-	err = path->kind == PATH_RELAY ?
-		      net_send(x->n->host, WORLD_PORT, &path->ep, pkt, GENEVE_SIZE + size) :
-		      net_send(x->n->host, WORLD_PORT, &path->ep, buf, size);
+	err = path->kind == PATH_RELAY
+		      ? net_send(x->n->host, WORLD_PORT, &path->ep, pkt, GENEVE_SIZE + size)
+		      : net_send(x->n->host, WORLD_PORT, &path->ep, buf, size);
 	if (err != 0 && to && !control)
 		ladder_input_send_failed(&x->peers[to->index].l, now_of(x), path);
 }
@@ -131,7 +132,8 @@ static void send_disco(struct light *x, struct node *to, const struct disco_box 
 	send_bytes(x, to, path, GENEVE_PROTO_DISCO, control, buf, (size_t)size);
 }
 
-/* ---- own endpoints ----------------------------------------------------------------------------- */
+/* ---- own endpoints -----------------------------------------------------------------------------
+ */
 
 struct gathered {
 	unsigned int life;
@@ -186,7 +188,8 @@ static void gather(struct light *x)
 	net_after(x->n->w->net, WORLD_STUN_MS * NS_PER_MS, gather_done, x->n, g);
 }
 
-/* ---- relay server ------------------------------------------------------------------------------ */
+/* ---- relay server ------------------------------------------------------------------------------
+ */
 
 static void set_relay_addrs(struct light *x)
 {
@@ -210,8 +213,8 @@ static void pump_relayserver(struct light *x)
 		switch (out.kind) {
 		case RELAYSERVER_SOCKETS:
 			if (out.is_on) {
-				const int err = relayserver_bound(&x->rs, now_of(x), 0, WORLD_RELAY_PORT,
-								  WORLD_RELAY_PORT);
+				const int err = relayserver_bound(
+					&x->rs, now_of(x), 0, WORLD_RELAY_PORT, WORLD_RELAY_PORT);
 
 				assert(err == 0);
 				(void)err;
@@ -229,8 +232,8 @@ static void pump_relayserver(struct light *x)
 }
 
 /* Answers an allocation request of a node that holds the grant. False: silence. */
-static bool allocate(struct light *x, const struct node_key *from, const struct disco_alloc_request *req,
-		     struct disco_alloc_response *resp)
+static bool allocate(struct light *x, const struct node_key *from,
+		     const struct disco_alloc_request *req, struct disco_alloc_response *resp)
 {
 	struct relayserver_endpoint ep;
 
@@ -251,7 +254,8 @@ static bool allocate(struct light *x, const struct node_key *from, const struct 
 	return true;
 }
 
-/* ---- pumping ----------------------------------------------------------------------------------- */
+/* ---- pumping -----------------------------------------------------------------------------------
+ */
 
 static bool pump_relayclient(struct light *x)
 {
@@ -331,7 +335,8 @@ static void pump(struct light *x)
 	pump_relayserver(x);
 }
 
-/* ---- receiving --------------------------------------------------------------------------------- */
+/* ---- receiving ---------------------------------------------------------------------------------
+ */
 
 static void note_received(struct light *x, struct lpeer *p, const struct path_addr *from)
 {
@@ -354,8 +359,10 @@ static void data_in(struct light *x, const struct path_addr *from, const uint8_t
 
 	if (r.bad || type != 4)
 		return;
-	/* As WireGuard: no receiver index for strangers, nor for a session from before a restart. */
-	if (dst != x->n->index || to_life != x->life || src >= WORLD_NODES_MAX || !x->peers[src].node)
+	/* As WireGuard: no receiver index for strangers, nor for a session from before a restart.
+	 */
+	if (dst != x->n->index || to_life != x->life || src >= WORLD_NODES_MAX ||
+	    !x->peers[src].node)
 		return;
 	p = &x->peers[src];
 	if (epoch == p->rx_old)
@@ -369,7 +376,7 @@ static void data_in(struct light *x, const struct path_addr *from, const uint8_t
 	if (seq + WINDOW <= p->rx_top)
 		return;
 	for (uint64_t s = p->rx_top + 1; s <= seq; s++)
-		p->rx_window[s % WINDOW / 8] &= (uint8_t)~(1u << s % 8);
+		p->rx_window[s % WINDOW / 8] &= (uint8_t) ~(1u << s % 8);
 	p->rx_top = seq > p->rx_top ? seq : p->rx_top;
 	note_received(x, p, from);
 	if (p->rx_window[seq % WINDOW / 8] & 1u << seq % 8)
@@ -385,7 +392,8 @@ static void control_in(struct light *x, const struct path_addr *from, uint8_t *b
 	struct disco_msg msg;
 
 	if (box && disco_open(box, buf, size, &msg) == 0 && msg.type == DISCO_BIND_CHALLENGE)
-		relayclient_input_challenge(&x->rc, now_of(x), &from->ep, from->vni, &sender, &msg.bind);
+		relayclient_input_challenge(&x->rc, now_of(x), &from->ep, from->vni, &sender,
+					    &msg.bind);
 }
 
 static void derp_message(struct light *x, struct lpeer *p, const struct disco_msg *msg)
@@ -455,7 +463,8 @@ static void derp_in(struct node *to, struct node *from, uint8_t *buf, size_t siz
 	pump(x);
 }
 
-static void recv_udp(struct node *n, uint16_t port, const struct ep *from, uint8_t *buf, size_t size)
+static void recv_udp(struct node *n, uint16_t port, const struct ep *from, uint8_t *buf,
+		     size_t size)
 {
 	struct light *x = light_of(n);
 	const struct classify c = classify(buf, size);
@@ -484,7 +493,8 @@ static void recv_udp(struct node *n, uint16_t port, const struct ep *from, uint8
 	pump(x);
 }
 
-/* ---- the interface of a node ------------------------------------------------------------------- */
+/* ---- the interface of a node -------------------------------------------------------------------
+ */
 
 static void op_send(struct node *n, struct node *to, const uint8_t *payload, size_t size)
 {
@@ -503,7 +513,8 @@ static void op_send(struct node *n, struct node *to, const uint8_t *payload, siz
 	wr_be32(&w, light_of(to)->life);
 	wr_be64(&w, ++p->tx);
 	wr_bytes(&w, payload, size);
-	if (mono_is_zero(p->sent_noted) || !mono_before(now_of(x), mono_add_ms(p->sent_noted, NOTE_MS))) {
+	if (mono_is_zero(p->sent_noted) ||
+	    !mono_before(now_of(x), mono_add_ms(p->sent_noted, NOTE_MS))) {
 		p->sent_noted = now_of(x);
 		x->last_sent = now_of(x);
 		if (mono_is_never(x->stun_at))
@@ -538,7 +549,8 @@ static void set_servers(struct light *x)
 	for (size_t i = 0; i < WORLD_NODES_MAX; i++)
 		if (x->peers[i].node)
 			ladder_input_relays(&x->peers[i].l, now_of(x),
-					    relayclient_n_servers(&x->rc, &x->peers[i].l.node), added);
+					    relayclient_n_servers(&x->rc, &x->peers[i].l.node),
+					    added);
 }
 
 static void del_peer(struct light *x, struct lpeer *p)

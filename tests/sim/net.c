@@ -17,7 +17,8 @@ struct dgram {
 	uint8_t data[];
 };
 
-/* ---- clock, random, events --------------------------------------------------------------------- */
+/* ---- clock, random, events ---------------------------------------------------------------------
+ */
 
 uint64_t net_random(struct net *n)
 {
@@ -80,7 +81,8 @@ static bool event_before(const struct net_event *a, const struct net_event *b)
 	return a->at.ns != b->at.ns ? a->at.ns < b->at.ns : a->seq < b->seq;
 }
 
-void net_after(struct net *n, int64_t delay_ns, void (*fn)(void *ctx, void *arg), void *ctx, void *arg)
+void net_after(struct net *n, int64_t delay_ns, void (*fn)(void *ctx, void *arg), void *ctx,
+	       void *arg)
 {
 	size_t i;
 
@@ -145,7 +147,8 @@ bool net_step(struct net *n, struct mono to)
 	return true;
 }
 
-/* ---- topology ---------------------------------------------------------------------------------- */
+/* ---- topology ----------------------------------------------------------------------------------
+ */
 
 static struct ip parse_ip(const char *text)
 {
@@ -250,7 +253,8 @@ static const struct ip *addr_of(const struct host *h, uint8_t family)
 	return NULL;
 }
 
-/* ---- NAT --------------------------------------------------------------------------------------- */
+/* ---- NAT ---------------------------------------------------------------------------------------
+ */
 
 static bool is_expired(const struct nat *nat, const struct nat_map *m, struct mono now)
 {
@@ -331,7 +335,9 @@ static struct ep nat_out(struct net *n, struct nat *nat, const struct ep *from, 
 			assert(nat->maps);
 		}
 		m = &nat->maps[nat->n_maps];
-		*m = (struct nat_map){ .inner = *from, .dst = key, .port = pick_port(n, nat, from->port) };
+		*m = (struct nat_map){ .inner = *from,
+				       .dst = key,
+				       .port = pick_port(n, nat, from->port) };
 		nat->n_maps++;
 	}
 	m->used = n->now;
@@ -340,7 +346,8 @@ static struct ep nat_out(struct net *n, struct nat *nat, const struct ep *from, 
 }
 
 /* The inside destination of an incoming packet; unset if the NAT drops it. */
-static struct ep nat_in(const struct net *n, const struct nat *nat, const struct ep *from, uint16_t port)
+static struct ep nat_in(const struct net *n, const struct nat *nat, const struct ep *from,
+			uint16_t port)
 {
 	for (size_t i = 0; i < nat->n_maps; i++) {
 		const struct nat_map *m = &nat->maps[i];
@@ -367,7 +374,8 @@ static struct nat *find_nat(const struct net *n, const struct ip *pub, const str
 	return NULL;
 }
 
-/* ---- datagrams --------------------------------------------------------------------------------- */
+/* ---- datagrams ---------------------------------------------------------------------------------
+ */
 
 static bool firewall_lets_in(const struct host *h, const struct ep *from)
 {
@@ -388,7 +396,8 @@ static void firewall_note(struct host *h, const struct ep *to)
 }
 
 /* Walks inwards from 'nat' (null = internet) to the host that has the address. */
-static struct host *walk_in(const struct net *n, struct nat *nat, const struct ep *from, struct ep *to)
+static struct host *walk_in(const struct net *n, struct nat *nat, const struct ep *from,
+			    struct ep *to)
 {
 	for (;;) {
 		struct nat *inner = to->ip.family == IP_V4 ? find_nat(n, &to->ip, nat) : NULL;
@@ -442,7 +451,8 @@ static void deliver(void *ctx, void *arg)
 
 static int64_t link_delay_ns(struct net *n, const struct host *h)
 {
-	const uint64_t jitter = h->jitter_ms > 0 ? net_random(n) % (uint64_t)(h->jitter_ms * NS_PER_MS) : 0;
+	const uint64_t jitter =
+		h->jitter_ms > 0 ? net_random(n) % (uint64_t)(h->jitter_ms * NS_PER_MS) : 0;
 
 	return h->delay_ms * NS_PER_MS + (int64_t)jitter;
 }
@@ -478,7 +488,9 @@ int net_send(struct host *h, uint16_t port, const struct ep *to, const uint8_t *
 		assert(d);
 		*d = (struct dgram){ .net = n, .src = h, .from = from, .to = *to, .size = size };
 		memcpy(d->data, buf, size);
-		net_after(n, dst == h ? NS_PER_US : link_delay_ns(n, h) + (dst ? link_delay_ns(n, dst) : 0),
+		net_after(n,
+			  dst == h ? NS_PER_US
+				   : link_delay_ns(n, h) + (dst ? link_delay_ns(n, dst) : 0),
 			  deliver, realm, d);
 	}
 	return 0;

@@ -9,14 +9,9 @@
 /* Expected rung: D direct, R peer relay, P DERP only. RELIABILITY 9. */
 static const char MATRIX[TOPO_KINDS][TOPO_KINDS + 1] = {
 	/*        O    FC   EA   E    CG   H    CH   U */
-	[TOPO_O]  = "DDDDDDDP",
-	[TOPO_FC] = "DDDDDDDP",
-	[TOPO_EA] = "DDDDDDDP",
-	[TOPO_E]  = "DDDDDRRP",
-	[TOPO_CG] = "DDDDDRRP",
-	[TOPO_H]  = "DDDRRRRP",
-	[TOPO_CH] = "DDDRRRRP",
-	[TOPO_U]  = "PPPPPPPP",
+	[TOPO_O] = "DDDDDDDP",  [TOPO_FC] = "DDDDDDDP", [TOPO_EA] = "DDDDDDDP",
+	[TOPO_E] = "DDDDDRRP",  [TOPO_CG] = "DDDDDRRP", [TOPO_H] = "DDDRRRRP",
+	[TOPO_CH] = "DDDRRRRP", [TOPO_U] = "PPPPPPPP",
 };
 
 static void every_cell_of_the_nat_matrix_reaches_its_rung(void **state)
@@ -25,9 +20,9 @@ static void every_cell_of_the_nat_matrix_reaches_its_rung(void **state)
 	for (int a = 0; a < TOPO_KINDS; a++) {
 		for (int b = a; b < TOPO_KINDS; b++) {
 			const char want = MATRIX[a][b];
-			const enum path_kind kind = want == 'D' ? PATH_DIRECT :
-						    want == 'R' ? PATH_RELAY :
-								  PATH_DERP;
+			const enum path_kind kind = want == 'D'   ? PATH_DIRECT
+						    : want == 'R' ? PATH_RELAY
+								  : PATH_DERP;
 			struct topo t = topo_pair((uint64_t)(100 + a * 10 + b), (enum topo_kind)a,
 						  (enum topo_kind)b, 1);
 			int64_t ms;
@@ -37,8 +32,9 @@ static void every_cell_of_the_nat_matrix_reaches_its_rung(void **state)
 				world_run(t.w, 5000);
 			ms = world_until_both(t.w, t.a, t.b, kind, 5000);
 			if (ms < 0)
-				fail_msg("%s to %s: not on rung %c after 5 s but on %d, %d", topo_names[a],
-					 topo_names[b], want, world_kind(t.a, t.b), world_kind(t.b, t.a));
+				fail_msg("%s to %s: not on rung %c after 5 s but on %d, %d",
+					 topo_names[a], topo_names[b], want, world_kind(t.a, t.b),
+					 world_kind(t.b, t.a));
 			world_run(t.w, 1000);
 			/* First packet by any rung within 0.5 s + 2 RTT. */
 			for (size_t i = 0; i < t.w->n_flows; i++)
@@ -214,13 +210,14 @@ static void a_node_relays_through_its_own_server(void **state)
 }
 
 /* Drops what does not go through the relay's socket of the first node. */
-static bool drop_main_port(void *ctx, const struct host *from, uint16_t port, const struct ep *to, size_t size)
+static bool drop_main_port(void *ctx, const struct host *from, uint16_t port, const struct ep *to,
+			   size_t size)
 {
 	const struct node *relay = ctx;
 
 	(void)size;
-	return from == relay->host ? port != WORLD_RELAY_PORT && to->port != WORLD_RELAY_PORT :
-				     to->port != WORLD_RELAY_PORT;
+	return from == relay->host ? port != WORLD_RELAY_PORT && to->port != WORLD_RELAY_PORT
+				   : to->port != WORLD_RELAY_PORT;
 }
 
 static void a_node_reaches_its_own_peer_through_its_own_relay_server(void **state)

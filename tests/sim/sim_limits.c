@@ -16,13 +16,14 @@ struct lose {
 	bool to_relay; /* or, from the relay's port */
 };
 
-static bool lose_some(void *ctx, const struct host *from, uint16_t port, const struct ep *to, size_t size)
+static bool lose_some(void *ctx, const struct host *from, uint16_t port, const struct ep *to,
+		      size_t size)
 {
 	struct lose *l = ctx;
 
 	(void)size;
-	if (from != l->from || (l->to_relay ? to->port != WORLD_RELAY_PORT : port != WORLD_RELAY_PORT) ||
-	    l->n >= 32)
+	if (from != l->from ||
+	    (l->to_relay ? to->port != WORLD_RELAY_PORT : port != WORLD_RELAY_PORT) || l->n >= 32)
 		return false;
 	return l->mask >> l->n++ & 1;
 }
@@ -66,7 +67,9 @@ static void lost_challenges_are_asked_for_again(void **state)
 	t.w->net->drop_ctx = &lose;
 	world_flow(t.w, t.a, t.b, 20);
 	assert_in_range(world_until_both(t.w, t.a, t.b, PATH_RELAY, 5000), 0, 3000);
-	assert_true(light_relayclient(t.a)->n.bind_repeats + light_relayclient(t.b)->n.bind_repeats > 0);
+	assert_true(light_relayclient(t.a)->n.bind_repeats +
+			    light_relayclient(t.b)->n.bind_repeats >
+		    0);
 	topo_end(&t);
 }
 
@@ -224,8 +227,9 @@ static void one_node_with_the_others_old_address_causes_no_cross_talk(void **sta
 	assert_true(world_until_both(t.w, t.a, t.b, PATH_DIRECT, 5000) >= 0);
 	/* b goes; c now sits behind its NAT on the same inner address and port. */
 	t.b->is_off = true;
-	net_move(t.b->host, "10.66.0.2", net_nat(t.w->net, "203.0.113.66", NAT_ENDPOINT_INDEPENDENT,
-						 NAT_ADDRESS_AND_PORT_DEPENDENT));
+	net_move(t.b->host, "10.66.0.2",
+		 net_nat(t.w->net, "203.0.113.66", NAT_ENDPOINT_INDEPENDENT,
+			 NAT_ADDRESS_AND_PORT_DEPENDENT));
 	c = world_node(t.w, "c", "192.168.2.2", t.w->net->nats[1]);
 	world_run(t.w, 500);
 	world_flow(t.w, t.a, c, 20);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Whole nodes: engine, WireGuard, control, DERP, STUN and relays of the project, joined in virtual time. */
+/* Whole nodes: engine, WireGuard, control, DERP, STUN and relays of the project, joined in virtual
+ * time. */
 #include "tests/unit/testing.h"
 
 #include <string.h>
@@ -191,7 +192,9 @@ static void packets_that_the_policy_forbids_never_arrive(void **state)
 	world_flow(t.w, t.a, t.b, 20);
 	world_run(t.w, 3000);
 	assert_true(t.w->flows[0].delivered > 0);
-	wcoord_admin(t.w->coord, "policy.set", "{\"Policy\":\"{\\\"acls\\\":[{\\\"action\\\":\\\"accept\\\",\\\"src\\\":[\\\"100.64.9.9\\\"],\\\"dst\\\":[\\\"*:*\\\"]}]}\"}");
+	wcoord_admin(t.w->coord, "policy.set",
+		     "{\"Policy\":\"{\\\"acls\\\":[{\\\"action\\\":\\\"accept\\\",\\\"src\\\":["
+		     "\\\"100.64.9.9\\\"],\\\"dst\\\":[\\\"*:*\\\"]}]}\"}");
 	world_run(t.w, 1000); /* reaches the nodes within a second */
 	before = t.w->flows[0].delivered + t.w->flows[1].delivered;
 	world_run(t.w, 10000);
@@ -199,8 +202,9 @@ static void packets_that_the_policy_forbids_never_arrive(void **state)
 	topo_end(&t);
 }
 
-static const char NO_RELAY[] = "{\"Policy\":\"{\\\"acls\\\":[{\\\"action\\\":\\\"accept\\\",\\\"src\\\":[\\\"*\\\"],"
-			       "\\\"dst\\\":[\\\"*:*\\\"]}]}\"}";
+static const char NO_RELAY[] =
+	"{\"Policy\":\"{\\\"acls\\\":[{\\\"action\\\":\\\"accept\\\",\\\"src\\\":[\\\"*\\\"],"
+	"\\\"dst\\\":[\\\"*:*\\\"]}]}\"}";
 
 static void without_the_grant_no_relay_gives_an_allocation(void **state)
 {
@@ -294,8 +298,8 @@ static void handshakes_begun_by_both_sides_at_once_converge(void **state)
 	}
 }
 
-static bool lose_first_responses(void *ctx, const struct host *from, uint16_t port, const struct ep *to,
-				 size_t size)
+static bool lose_first_responses(void *ctx, const struct host *from, uint16_t port,
+				 const struct ep *to, size_t size)
 {
 	int *left = ctx;
 
@@ -353,7 +357,8 @@ static void a_person_s_ping_is_answered(void **state)
 
 	(void)state;
 	world_run(t.w, 1000); /* the DERP connection of a node that has just joined */
-	assert_int_equal(engine_ping(whole_engine(t.a), t.w->net->now, 7, &ip, PING_DISCO, 0, why), 0);
+	assert_int_equal(engine_ping(whole_engine(t.a), t.w->net->now, 7, &ip, PING_DISCO, 0, why),
+			 0);
 	whole_pump(t.a);
 	world_run(t.w, 1000);
 	assert_int_equal(whole_pings(t.a).id, 7);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Random events on whole nodes, with the invariants of RELIABILITY 11.3: nothing twice, nothing to a stranger,
- * nothing in the clear, no machine spins; after a quiet time every pair talks on the best rung it can have.
- * SIM_SEED=<seed> replays one seed, SIM_SEEDS=<n> runs more. */
+/* Random events on whole nodes, with the invariants of RELIABILITY 11.3: nothing twice, nothing to
+ * a stranger, nothing in the clear, no machine spins; after a quiet time every pair talks on the
+ * best rung it can have. SIM_SEED=<seed> replays one seed, SIM_SEEDS=<n> runs more. */
 #include "tests/unit/testing.h"
 
 #include <stdio.h>
@@ -112,8 +112,9 @@ static void check(const struct soak *s, uint64_t seed)
 		const enum path_kind want = hard ? PATH_RELAY : PATH_DIRECT;
 
 		if (world_kind(fl->a, fl->b) != want)
-			fail_msg("SIM_SEED=%llu: %s to %s is on rung %d instead of %d", (unsigned long long)seed,
-				 fl->a->host->name, fl->b->host->name, world_kind(fl->a, fl->b), want);
+			fail_msg("SIM_SEED=%llu: %s to %s is on rung %d instead of %d",
+				 (unsigned long long)seed, fl->a->host->name, fl->b->host->name,
+				 world_kind(fl->a, fl->b), want);
 		if (fl->gap_ns > 4 * INTERVAL_MS * NS_PER_MS)
 			fail_msg("SIM_SEED=%llu: %s to %s: silent for %lld ms on a healthy path",
 				 (unsigned long long)seed, fl->a->host->name, fl->b->host->name,

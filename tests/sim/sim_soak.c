@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Random worlds under random events, with the invariants of RELIABILITY 11.3. A failing seed is replayed by
- * SIM_SEED=<seed> tests/sim/sim_soak; SIM_SEEDS=<n> runs more of them. */
+/* Random worlds under random events, with the invariants of RELIABILITY 11.3. A failing seed is
+ * replayed by SIM_SEED=<seed> tests/sim/sim_soak; SIM_SEEDS=<n> runs more of them. */
 #include "tests/unit/testing.h"
 
 #include <stdio.h>
@@ -31,8 +31,10 @@ static void move_somewhere(struct world *w, struct node *n, enum topo_kind *kind
 		return;
 	(void)snprintf(pub, sizeof(pub), "203.0.113.%u", 1 + (unsigned int)w->net->n_nats);
 	(void)snprintf(inner, sizeof(inner), "10.%u.0.2", 100 + (unsigned int)w->net->n_nats);
-	net_move(n->host, inner, net_nat(w->net, pub, is_hard ? NAT_ADDRESS_AND_PORT_DEPENDENT : NAT_ENDPOINT_INDEPENDENT,
-					 is_hard ? NAT_ADDRESS_AND_PORT_DEPENDENT : rules[filtering]));
+	net_move(n->host, inner,
+		 net_nat(w->net, pub,
+			 is_hard ? NAT_ADDRESS_AND_PORT_DEPENDENT : NAT_ENDPOINT_INDEPENDENT,
+			 is_hard ? NAT_ADDRESS_AND_PORT_DEPENDENT : rules[filtering]));
 	*kind = is_hard ? TOPO_H : kinds[filtering];
 	world_link(n);
 }
@@ -136,7 +138,8 @@ static bool both_hard_enough(enum topo_kind a, enum topo_kind b)
 	return (hard_a && ports_b) || (hard_b && ports_a);
 }
 
-static void check_pairs(struct topo *t, struct node **nodes, const enum topo_kind *kinds, uint64_t seed)
+static void check_pairs(struct topo *t, struct node **nodes, const enum topo_kind *kinds,
+			uint64_t seed)
 {
 	for (size_t f = 0; f < t->w->n_flows; f++) {
 		const struct flow *fl = &t->w->flows[f];
@@ -159,7 +162,8 @@ static void check_invariants(const struct topo *t, uint64_t seed)
 {
 	for (size_t f = 0; f < t->w->n_flows; f++)
 		if (t->w->flows[f].twice)
-			fail_msg("SIM_SEED=%llu: a packet was delivered twice", (unsigned long long)seed);
+			fail_msg("SIM_SEED=%llu: a packet was delivered twice",
+				 (unsigned long long)seed);
 	if (t->w->wrong)
 		fail_msg("SIM_SEED=%llu: a packet reached a stranger", (unsigned long long)seed);
 	if (t->w->busy)
@@ -169,7 +173,8 @@ static void check_invariants(const struct topo *t, uint64_t seed)
 static void run_seed(uint64_t seed)
 {
 	static const char *const names[NODES] = { "a", "b", "c" };
-	static const enum topo_kind some[7] = { TOPO_O, TOPO_FC, TOPO_EA, TOPO_E, TOPO_CG, TOPO_H, TOPO_CH };
+	static const enum topo_kind some[7] = { TOPO_O,  TOPO_FC, TOPO_EA, TOPO_E,
+						TOPO_CG, TOPO_H,  TOPO_CH };
 	struct topo t = { .w = world_new(seed) };
 	struct node *nodes[NODES];
 	enum topo_kind kinds[NODES];

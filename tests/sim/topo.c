@@ -42,8 +42,8 @@ static struct nat *place(struct world *w, enum topo_kind kind, int i, char addr[
 	nat = net_nat(w->net, is_carrier ? mid : pub, rules[kind].mapping, rules[kind].filtering);
 	if (is_carrier)
 		nat->parent = net_nat(w->net, pub,
-				      kind == TOPO_CH ? NAT_ADDRESS_AND_PORT_DEPENDENT :
-							NAT_ENDPOINT_INDEPENDENT,
+				      kind == TOPO_CH ? NAT_ADDRESS_AND_PORT_DEPENDENT
+						      : NAT_ENDPOINT_INDEPENDENT,
 				      NAT_ADDRESS_AND_PORT_DEPENDENT);
 	return nat;
 }
@@ -58,7 +58,8 @@ struct node *topo_node(struct world *w, const char *name, enum topo_kind kind, i
 	return n;
 }
 
-struct node *topo_whole(struct world *w, const char *name, enum topo_kind kind, int i, const char *key)
+struct node *topo_whole(struct world *w, const char *name, enum topo_kind kind, int i,
+			const char *key)
 {
 	char addr[ADDR_MAX];
 	struct nat *nat = place(w, kind, i, addr);
@@ -119,7 +120,8 @@ struct topo topo_mesh(uint64_t seed, enum topo_kind a, enum topo_kind b, int n_r
 void topo_end(struct topo *t)
 {
 	if (getenv("SIM_VERBOSE"))
-		print_message("  longest gap %lld ms, %llu changes of path\n", (long long)flow_gap_ms(t->w),
+		print_message("  longest gap %lld ms, %llu changes of path\n",
+			      (long long)flow_gap_ms(t->w),
 			      (unsigned long long)(t->a ? t->a->path_changes : 0));
 	for (size_t i = 0; i < t->w->n_flows; i++)
 		assert_int_equal(t->w->flows[i].twice, 0);

@@ -23,21 +23,23 @@ extern const char *const topo_names[TOPO_KINDS];
 struct node *topo_node(struct world *w, const char *name, enum topo_kind kind, int i);
 
 /* The same as a whole node that joins with 'key'; its UDP may be blocked by the kind. */
-struct node *topo_whole(struct world *w, const char *name, enum topo_kind kind, int i, const char *key);
+struct node *topo_whole(struct world *w, const char *name, enum topo_kind kind, int i,
+			const char *key);
 
-/* Two nodes and, unless 'n_relays' is 0, public relays 203.0.113.201.. that are on; a while later. */
+/* Two nodes and, unless 'n_relays' is 0, public relays 203.0.113.201.. that are on; a while later.
+ */
 struct topo {
 	struct world *w;
 	struct node *a, *b, *relay[3];
 };
 struct topo topo_pair(uint64_t seed, enum topo_kind a, enum topo_kind b, int n_relays);
 
-/* The same with whole nodes and a coordinator at 192.0.2.1; returns once everybody has joined and knows the
- * others. Relays are on. */
+/* The same with whole nodes and a coordinator at 192.0.2.1; returns once everybody has joined and
+ * knows the others. Relays are on. */
 struct topo topo_mesh(uint64_t seed, enum topo_kind a, enum topo_kind b, int n_relays);
 
-/* Every scenario ends with this: nothing was delivered twice or to a stranger, no machine span. Frees.
- * SIM_VERBOSE=1 prints the longest gap since the last flow_mark(). */
+/* Every scenario ends with this: nothing was delivered twice or to a stranger, no machine span.
+ * Frees. SIM_VERBOSE=1 prints the longest gap since the last flow_mark(). */
 void topo_end(struct topo *t);
 
 #endif

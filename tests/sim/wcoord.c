@@ -18,10 +18,10 @@ enum { STREAMS_MAX = 64, RETRANSMIT_MS = 200, URL_MAX = 64 };
 enum stream_kind { KIND_UNKNOWN, KIND_CONTROL, KIND_DERP };
 
 struct wstream {
-	struct node *n;       /* null: slot is free */
-	uint32_t id;          /* the node's name for it */
-	uint32_t conn;        /* the coordinator's */
-	struct ip local;      /* the node's address when it opened: a move breaks the connection */
+	struct node *n;  /* null: slot is free */
+	uint32_t id;     /* the node's name for it */
+	uint32_t conn;   /* the coordinator's */
+	struct ip local; /* the node's address when it opened: a move breaks the connection */
 	struct nat *nat;
 	enum stream_kind kind;
 	bool is_open;
@@ -80,13 +80,15 @@ static bool is_refused(const struct wcoord *c, const struct wstream *s)
 	       (s->kind == KIND_CONTROL && c->w->control_down);
 }
 
-/* The connection's old address is gone: segments vanish, both sides find out by their own timers. */
+/* The connection's old address is gone: segments vanish, both sides find out by their own timers.
+ */
 static bool is_broken(const struct wstream *s)
 {
 	return !ip_eq(&s->local, &s->n->host->addrs[0]) || s->nat != s->n->host->nat;
 }
 
-/* ---- on the way -------------------------------------------------------------------------------- */
+/* ---- on the way --------------------------------------------------------------------------------
+ */
 
 static void arrives(void *ctx, void *arg);
 
@@ -163,7 +165,8 @@ static void arrives(void *ctx, void *arg)
 	pump(c);
 }
 
-/* ---- the coordinator's outputs ----------------------------------------------------------------- */
+/* ---- the coordinator's outputs -----------------------------------------------------------------
+ */
 
 static void out_send(struct wcoord *c, const struct coordinator_out *o)
 {
@@ -225,7 +228,8 @@ void wcoord_tick(struct wcoord *c)
 	pump(c);
 }
 
-/* ---- set-up ------------------------------------------------------------------------------------ */
+/* ---- set-up ------------------------------------------------------------------------------------
+ */
 
 static void stun_recv(void *ctx, uint16_t port, const struct ep *from, uint8_t *buf, size_t size)
 {
@@ -255,7 +259,8 @@ struct wcoord *wcoord_new(struct world *w, const char *addr)
 	(void)snprintf(c->url, sizeof(c->url), "http://%s:%d", addr, WCOORD_PORT);
 	cfg.url = c->url;
 	cfg.pool4 = (struct prefix){ .ip = ip4(100, 64, 0, 0), .bits = 10 };
-	cfg.pool6 = (struct prefix){ .ip = { IP_V6, { 0xfd, 0x7a, 0x11, 0x5c, 0xa1, 0xe0 } }, .bits = 48 };
+	cfg.pool6 = (struct prefix){ .ip = { IP_V6, { 0xfd, 0x7a, 0x11, 0x5c, 0xa1, 0xe0 } },
+				     .bits = 48 };
 	c->host = net_host(w->net, "coordinator", addr, NULL);
 	c->host->recv = stun_recv;
 	c->host->ctx = c;
@@ -287,7 +292,8 @@ void wcoord_admin(struct wcoord *c, const char *verb, const char *body)
 	coordinator_admin(c->c, now_of(c), ++c->next_call, verb, body, strlen(body));
 	pump(c);
 	if (c->status != 200)
-		fail_msg("%s %s: status %u: %s", verb, body, c->status, c->status ? c->reply : "no answer");
+		fail_msg("%s %s: status %u: %s", verb, body, c->status,
+			 c->status ? c->reply : "no answer");
 }
 
 void wcoord_key(struct wcoord *c, const char *tag, char key[static WCOORD_KEY_MAX])
@@ -304,7 +310,8 @@ void wcoord_key(struct wcoord *c, const char *tag, char key[static WCOORD_KEY_MA
 	cJSON_Delete(doc);
 }
 
-/* ---- streams of nodes -------------------------------------------------------------------------- */
+/* ---- streams of nodes --------------------------------------------------------------------------
+ */
 
 static void connected(void *ctx, void *arg)
 {
@@ -317,7 +324,8 @@ static void connected(void *ctx, void *arg)
 	free(k);
 	if (!s)
 		return;
-	from = (struct ep){ .ip = s->nat ? s->nat->pub : s->local, .port = (uint16_t)(10000 + s->conn % 50000) };
+	from = (struct ep){ .ip = s->nat ? s->nat->pub : s->local,
+			    .port = (uint16_t)(10000 + s->conn % 50000) };
 	if (is_broken(s) || s->n->host->is_down || c->host->is_down ||
 	    coordinator_accept(c->c, now_of(c), s->conn, &from, false, false) != 0) {
 		end_at_node(c, s, "connection refused");
@@ -367,7 +375,8 @@ void wcoord_open(struct wcoord *c, struct node *n, uint32_t stream, const struct
 		  chunk_new(s->conn, true, NULL, 0));
 }
 
-void wcoord_send(struct wcoord *c, struct node *n, uint32_t stream, const uint8_t *data, size_t size)
+void wcoord_send(struct wcoord *c, struct node *n, uint32_t stream, const uint8_t *data,
+		 size_t size)
 {
 	struct wstream *s = by_id(c, n, stream);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The project's coordinator inside the world: control, DERP and STUN on one host, and the byte streams
- * that nodes open to it. TLS is left out: the bytes inside are the same. */
+/* The project's coordinator inside the world: control, DERP and STUN on one host, and the byte
+ * streams that nodes open to it. TLS is left out: the bytes inside are the same. */
 #ifndef TESTS_SIM_WCOORD_H
 #define TESTS_SIM_WCOORD_H
 
@@ -28,7 +28,8 @@ void wcoord_admin(struct wcoord *c, const char *verb, const char *body);
 
 /* The node's side of a stream; what happens comes back through the functions below. */
 void wcoord_open(struct wcoord *c, struct node *n, uint32_t stream, const struct stream_addr *addr);
-void wcoord_send(struct wcoord *c, struct node *n, uint32_t stream, const uint8_t *data, size_t size);
+void wcoord_send(struct wcoord *c, struct node *n, uint32_t stream, const uint8_t *data,
+		 size_t size);
 void wcoord_close(struct wcoord *c, struct node *n, uint32_t stream);
 /* All streams of a node end without a word (its process died). */
 void wcoord_forget(struct wcoord *c, struct node *n);

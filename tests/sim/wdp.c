@@ -150,8 +150,8 @@ struct wdp_result wdp_seal(struct wdp *d, struct mono now, struct wdp_peer *p, c
 }
 
 /* Inner source, then filter: the order is fixed (ARCHITECTURE 6). */
-static enum wdp_verdict judge(struct wdp *d, struct mono now, const struct wdp_peer *p, const uint8_t *data,
-			      size_t *size)
+static enum wdp_verdict judge(struct wdp *d, struct mono now, const struct wdp_peer *p,
+			      const uint8_t *data, size_t *size)
 {
 	struct ip_pkt pkt;
 	struct flow_key key;
@@ -187,8 +187,8 @@ static enum wdp_verdict judge(struct wdp *d, struct mono now, const struct wdp_p
 	return WDP_DROP;
 }
 
-struct wdp_result wdp_open(struct wdp *d, struct mono now, const struct path_addr *from, uint8_t *msg,
-			   size_t size)
+struct wdp_result wdp_open(struct wdp *d, struct mono now, const struct path_addr *from,
+			   uint8_t *msg, size_t size)
 {
 	struct wdp_result r = { .verdict = WDP_DROP };
 	struct keypair *kp = size >= WGMSG_DATA_MIN ? find_key(d, wgmsg_le32(msg + 4)) : NULL;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* A data plane in miniature for whole nodes: keys, routes, filter and paths as the engine published them; what
- * daemon/dp does with threads, one packet at a time. Real WireGuard (libsodium's AEAD). */
+/* A data plane in miniature for whole nodes: keys, routes, filter and paths as the engine published
+ * them; what daemon/dp does with threads, one packet at a time. Real WireGuard (libsodium's AEAD).
+ */
 #ifndef TESTS_SIM_WDP_H
 #define TESTS_SIM_WDP_H
 
@@ -12,12 +13,12 @@
 enum { WDP_PEERS_MAX = 32, WDP_KEYS_MAX = 64, WDP_PACKET_MAX = 2048, WDP_NOTE_MS = 100 };
 
 struct wdp_peer {
-	struct peer_id id;           /* unset: no such peer */
+	struct peer_id id; /* unset: no such peer */
 	bool is_jailed;
 	struct path_addr targets[ENGINE_TARGETS_MAX];
 	size_t n_targets;
-	uint32_t use;                /* local index of the key pair that seals; 0 = none */
-	struct path_addr rx_path;    /* by which data came last */
+	uint32_t use;                    /* local index of the key pair that seals; 0 = none */
+	struct path_addr rx_path;        /* by which data came last */
 	struct engine_activity activity; /* since the last note */
 	struct mono noted;
 };
@@ -38,10 +39,10 @@ struct wdp {
 /* What happened to a packet, for the caller to carry out. */
 enum wdp_verdict {
 	WDP_DROP,
-	WDP_WANT,     /* no key: engine_input_want() with the plaintext */
-	WDP_SEND,     /* 'data' goes to each of 'peer's targets */
-	WDP_DELIVER,  /* 'data' is an inner packet for this host */
-	WDP_TSMP,     /* 'data' is one for the engine */
+	WDP_WANT,    /* no key: engine_input_want() with the plaintext */
+	WDP_SEND,    /* 'data' goes to each of 'peer's targets */
+	WDP_DELIVER, /* 'data' is an inner packet for this host */
+	WDP_TSMP,    /* 'data' is one for the engine */
 	WDP_KEEPALIVE,
 };
 
@@ -50,8 +51,8 @@ struct wdp_result {
 	struct wdp_peer *peer;
 	const uint8_t *data; /* inside the caller's buffer */
 	size_t size;
-	bool tell_key;       /* engine_input_key() */
-	bool tell_path;      /* engine_input_rx_path() with peer->rx_path */
+	bool tell_key;  /* engine_input_key() */
+	bool tell_path; /* engine_input_rx_path() with peer->rx_path */
 };
 
 void wdp_init(struct wdp *d);
@@ -70,8 +71,8 @@ struct wdp_peer *wdp_route(struct wdp *d, const struct ip *ip);
 struct wdp_result wdp_seal(struct wdp *d, struct mono now, struct wdp_peer *p, const uint8_t *plain,
 			   size_t size, uint8_t buf[static WDP_PACKET_MAX]);
 /* Opens a data message that came by 'from', in place, and judges it. */
-struct wdp_result wdp_open(struct wdp *d, struct mono now, const struct path_addr *from, uint8_t *msg,
-			   size_t size);
+struct wdp_result wdp_open(struct wdp *d, struct mono now, const struct path_addr *from,
+			   uint8_t *msg, size_t size);
 /* Is a summary of the peer's traffic due? Then it is moved to '*a'. */
 bool wdp_activity(struct wdp_peer *p, struct mono now, struct engine_activity *a);
 

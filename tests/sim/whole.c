@@ -39,7 +39,7 @@ struct whole {
 	struct wdp dp;
 	struct disk disk;
 	struct prefs prefs;
-	struct ip ip;            /* own tailnet address; unset until the first map */
+	struct ip ip; /* own tailnet address; unset until the first map */
 	struct path_addr first[WORLD_NODES_MAX];
 	bool is_pumping, again;
 	bool has_relay_socket;
@@ -78,7 +78,8 @@ struct whole_ping whole_pings(const struct node *n)
 	return whole_of(n)->last_ping;
 }
 
-/* ---- sending ----------------------------------------------------------------------------------- */
+/* ---- sending -----------------------------------------------------------------------------------
+ */
 
 static void send_udp(struct whole *x, const struct path_addr *to, uint16_t port, uint16_t proto,
 		     bool control, const uint8_t *data, size_t size)
@@ -106,9 +107,11 @@ static void send_sealed(struct whole *x, const struct wdp_result *r)
 
 		x->n->actions++;
 		if (to->kind == PATH_DERP)
-			engine_input_derp_out(x->e, now_of(x), r->peer->id, to->region, r->data, r->size);
+			engine_input_derp_out(x->e, now_of(x), r->peer->id, to->region, r->data,
+					      r->size);
 		else
-			send_udp(x, to, WORLD_PORT, GENEVE_PROTO_WIREGUARD, false, r->data, r->size);
+			send_udp(x, to, WORLD_PORT, GENEVE_PROTO_WIREGUARD, false, r->data,
+				 r->size);
 	}
 }
 
@@ -129,14 +132,15 @@ static void send_plain(struct whole *x, struct wdp_peer *p, const uint8_t *plain
 		engine_input_activity(x->e, now_of(x), p->id, &a);
 }
 
-/* ---- receiving --------------------------------------------------------------------------------- */
+/* ---- receiving ---------------------------------------------------------------------------------
+ */
 
 static void deliver(struct whole *x, const uint8_t *data, size_t size)
 {
 	struct ip_pkt pkt;
 
-	if (ip_pkt_parse(&pkt, data, size) == 0 && pkt.proto == IP_PKT_UDP && pkt.dst_port == FLOW_PORT &&
-	    pkt.size >= INNER_SIZE)
+	if (ip_pkt_parse(&pkt, data, size) == 0 && pkt.proto == IP_PKT_UDP &&
+	    pkt.dst_port == FLOW_PORT && pkt.size >= INNER_SIZE)
 		world_delivered(x->n, data + pkt.l4 + 8, WORLD_PAYLOAD);
 }
 
@@ -188,7 +192,8 @@ static void op_recv(struct node *n, uint16_t port, const struct ep *from, uint8_
 			engine_input_stun(x->e, now_of(x), ENGINE_SOCK_MAIN, from, buf, size);
 			break;
 		case CLASSIFY_DISCO:
-			engine_input_disco(x->e, now_of(x), &path, c.is_control, buf + c.offset, size - c.offset);
+			engine_input_disco(x->e, now_of(x), &path, c.is_control, buf + c.offset,
+					   size - c.offset);
 			break;
 		case CLASSIFY_WIREGUARD:
 			wireguard_in(x, &path, buf + c.offset, size - c.offset);
@@ -198,7 +203,8 @@ static void op_recv(struct node *n, uint16_t port, const struct ep *from, uint8_
 	whole_pump(n);
 }
 
-/* ---- outputs: one function per kind, as daemon/act.c -------------------------------------------- */
+/* ---- outputs: one function per kind, as daemon/act.c --------------------------------------------
+ */
 
 static void act_ready(struct whole *x, uint32_t stream)
 {
@@ -372,7 +378,8 @@ void whole_pump(struct node *n)
 	x->is_pumping = false;
 }
 
-/* ---- events of streams -------------------------------------------------------------------------- */
+/* ---- events of streams --------------------------------------------------------------------------
+ */
 
 void whole_opened(struct node *n, uint32_t stream, const struct stream_info *info)
 {
@@ -392,7 +399,8 @@ void whole_closed(struct node *n, uint32_t stream, const char *reason)
 	whole_pump(n);
 }
 
-/* ---- the interface of a node -------------------------------------------------------------------- */
+/* ---- the interface of a node --------------------------------------------------------------------
+ */
 
 static void write_inner(uint8_t buf[static INNER_SIZE], const struct ip *src, const struct ip *dst,
 			const uint8_t *payload)
@@ -444,7 +452,8 @@ static void op_set_relay(struct node *n, bool is_on)
 
 	x->prefs.has_relay_port = is_on;
 	x->prefs.relay_port = is_on ? WORLD_RELAY_PORT : 0;
-	assert_int_equal(engine_set_prefs(x->e, now_of(x), &x->prefs, PREF_BIT(PREF_RELAY_PORT), why), 0);
+	assert_int_equal(
+		engine_set_prefs(x->e, now_of(x), &x->prefs, PREF_BIT(PREF_RELAY_PORT), why), 0);
 	whole_pump(n);
 }
 
@@ -507,7 +516,8 @@ static void op_free(struct node *n)
 static void start(struct node *n, const char *auth_key)
 {
 	struct whole *x = whole_of(n);
-	static const char log_id[] = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+	static const char log_id[] =
+		"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 	struct engine_cfg cfg = { .env = &n->w->net->env,
 				  .crypto = &x->dp.crypto,
 				  .prefs = &x->prefs,

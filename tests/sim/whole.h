@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Whole nodes of the virtual world: the engine with real WireGuard, joined through the project's own
- * coordinator (wcoord.h). */
+/* Whole nodes of the virtual world: the engine with real WireGuard, joined through the project's
+ * own coordinator (wcoord.h). */
 #ifndef TESTS_SIM_WHOLE_H
 #define TESTS_SIM_WHOLE_H
 

@@ -63,7 +63,8 @@ struct node *world_node(struct world *w, const char *name, const char *addr, str
 	return n;
 }
 
-/* ---- control ----------------------------------------------------------------------------------- */
+/* ---- control -----------------------------------------------------------------------------------
+ */
 
 static void map_arrives(void *ctx, void *arg)
 {
@@ -110,7 +111,8 @@ void world_restart(struct node *n)
 	world_map_changed(n->w);
 }
 
-/* ---- DERP -------------------------------------------------------------------------------------- */
+/* ---- DERP --------------------------------------------------------------------------------------
+ */
 
 struct derp_packet {
 	struct node *from, *to;
@@ -129,7 +131,8 @@ static void derp_arrives(void *ctx, void *arg)
 	free(p);
 }
 
-void world_derp(struct node *from, struct node *to, const uint8_t *buf, size_t size, world_derp_fn fn)
+void world_derp(struct node *from, struct node *to, const uint8_t *buf, size_t size,
+		world_derp_fn fn)
 {
 	struct world *w = from->w;
 	struct derp_packet *p;
@@ -141,11 +144,13 @@ void world_derp(struct node *from, struct node *to, const uint8_t *buf, size_t s
 	assert(p);
 	*p = (struct derp_packet){ .from = from, .to = to, .fn = fn, .size = size };
 	memcpy(p->data, buf, size);
-	net_after(w->net, (2 * WORLD_DERP_MS + from->host->delay_ms + to->host->delay_ms) * NS_PER_MS,
+	net_after(w->net,
+		  (2 * WORLD_DERP_MS + from->host->delay_ms + to->host->delay_ms) * NS_PER_MS,
 		  derp_arrives, NULL, p);
 }
 
-/* ---- flows ------------------------------------------------------------------------------------- */
+/* ---- flows -------------------------------------------------------------------------------------
+ */
 
 struct flow *world_one_way(struct world *w, struct node *a, struct node *b, int64_t interval_ms)
 {
@@ -185,7 +190,8 @@ int64_t flow_gap_ms(const struct world *w)
 
 	for (size_t i = 0; i < w->n_flows; i++) {
 		const struct flow *f = &w->flows[i];
-		const int64_t open = f->is_stopped ? 0 : mono_since_ns(w->net->now, f->last_delivered);
+		const int64_t open =
+			f->is_stopped ? 0 : mono_since_ns(w->net->now, f->last_delivered);
 
 		gap = gap > f->gap_ns ? gap : f->gap_ns;
 		gap = gap > open ? gap : open;
@@ -211,7 +217,8 @@ static void flow_send(struct world *w, struct flow *f)
 
 void world_watch(struct world *w, const uint8_t *data, size_t size)
 {
-	static const uint8_t begin[7] = { MAGIC >> 24, MAGIC >> 16 & 0xff, MAGIC >> 8 & 0xff, MAGIC & 0xff };
+	static const uint8_t begin[7] = { MAGIC >> 24, MAGIC >> 16 & 0xff, MAGIC >> 8 & 0xff,
+					  MAGIC & 0xff };
 
 	for (size_t i = 0; i + sizeof(begin) <= size; i++)
 		if (data[i] == begin[0] && memcmp(data + i, begin, sizeof(begin)) == 0)
@@ -236,7 +243,7 @@ void world_delivered(struct node *at, const uint8_t *payload, size_t size)
 	if (f->last_seq > seq + WORLD_WINDOW)
 		return; /* older than what a replay window lets in */
 	for (uint64_t s = f->last_seq + 1; s <= seq; s++)
-		f->seen[s % WORLD_WINDOW / 8] &= (uint8_t)~(1u << s % 8);
+		f->seen[s % WORLD_WINDOW / 8] &= (uint8_t) ~(1u << s % 8);
 	bit = 1u << seq % 8;
 	if (f->seen[seq % WORLD_WINDOW / 8] & bit) {
 		f->twice++;
@@ -253,7 +260,8 @@ void world_delivered(struct node *at, const uint8_t *payload, size_t size)
 	f->last_delivered = w->net->now;
 }
 
-/* ---- the loop ---------------------------------------------------------------------------------- */
+/* ---- the loop ----------------------------------------------------------------------------------
+ */
 
 static struct mono next_time(const struct world *w)
 {
@@ -348,8 +356,8 @@ static bool is_settled(struct node *a, struct node *b, enum path_kind kind)
 	return first.kind == kind && second.kind == PATH_NONE && (is_trusted || kind == PATH_DERP);
 }
 
-static int64_t until(struct world *w, struct node *a, struct node *b, enum path_kind kind, int64_t limit_ms,
-		     bool both)
+static int64_t until(struct world *w, struct node *a, struct node *b, enum path_kind kind,
+		     int64_t limit_ms, bool both)
 {
 	const struct mono start = w->net->now, end = mono_add_ms(start, limit_ms);
 
@@ -362,7 +370,8 @@ static int64_t until(struct world *w, struct node *a, struct node *b, enum path_
 	}
 }
 
-int64_t world_until(struct world *w, struct node *a, struct node *b, enum path_kind kind, int64_t limit_ms)
+int64_t world_until(struct world *w, struct node *a, struct node *b, enum path_kind kind,
+		    int64_t limit_ms)
 {
 	return until(w, a, b, kind, limit_ms, false);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Disco codec, TSMP, Geneve and the classifier against vectors/disco.json and vectors/geneve.json. */
+/* Disco codec, TSMP, Geneve and the classifier against vectors/disco.json and vectors/geneve.json.
+ */
 #include "tests/unit/testing.h"
 
 #include <errno.h>
@@ -72,7 +73,10 @@ static void shared_keys_match_the_vectors(void **state)
 	static const struct {
 		const char *name;
 		unsigned int self, peer;
-	} rows[] = { { "alice_bob", 0, 1 }, { "bob_alice", 1, 0 }, { "alice_relay", 0, 2 }, { "bob_relay", 1, 2 } };
+	} rows[] = { { "alice_bob", 0, 1 },
+		     { "bob_alice", 1, 0 },
+		     { "alice_relay", 0, 2 },
+		     { "bob_relay", 1, 2 } };
 	struct disco_key sorted[2];
 	uint8_t want[KEY_SIZE];
 
@@ -116,7 +120,8 @@ static void assert_eps(const cJSON *list, const struct disco_eps *eps)
 
 	assert_int_equal(eps->n_eps, cJSON_GetArraySize(list));
 	for (int i = 0; i < eps->n_eps; i++)
-		assert_string_equal(ep_write(text, &eps->eps[i]), cJSON_GetArrayItem(list, i)->valuestring);
+		assert_string_equal(ep_write(text, &eps->eps[i]),
+				    cJSON_GetArrayItem(list, i)->valuestring);
 }
 
 static void assert_tx(const cJSON *fields, const struct disco_tx *tx)
@@ -182,10 +187,12 @@ static void assert_fields(const cJSON *fields, const struct disco_msg *msg)
 		assert_relay_ep(fields, &msg->via);
 		break;
 	case DISCO_ALLOC_REQUEST:
-		assert_int_equal(msg->alloc_request.generation, test_get(fields, "generation")->valueint);
+		assert_int_equal(msg->alloc_request.generation,
+				 test_get(fields, "generation")->valueint);
 		break;
 	case DISCO_ALLOC_RESPONSE:
-		assert_int_equal(msg->alloc_response.generation, test_get(fields, "generation")->valueint);
+		assert_int_equal(msg->alloc_response.generation,
+				 test_get(fields, "generation")->valueint);
 		assert_relay_ep(fields, &msg->alloc_response.ep);
 		break;
 	}
@@ -209,7 +216,8 @@ static void check_message(const struct fixture *f, const cJSON *m)
 	assert_true(disco_key_eq(&sender, &f->pub[from]));
 	assert_int_equal(disco_msg_parse(&msg, clear, clear_size), 0);
 	assert_fields(test_get(m, "fields"), &msg);
-	assert_memory_equal(disco_type_text(msg.type), test_str(m, "summary"), strlen(disco_type_text(msg.type)));
+	assert_memory_equal(disco_type_text(msg.type), test_str(m, "summary"),
+			    strlen(disco_type_text(msg.type)));
 	assert_int_equal(disco_seal(&out, nonce, &msg, buf, sizeof(buf)), size);
 	assert_memory_equal(buf, packet, size);
 	assert_int_equal(disco_seal(&out, nonce, &msg, buf, size - 1), -ENOBUFS);
@@ -224,8 +232,7 @@ static void every_message_seals_and_opens_as_in_the_vectors(void **state)
 	struct fixture *f = *state;
 	const cJSON *m;
 
-	cJSON_ArrayForEach(m, test_get(f->doc, "messages"))
-		check_message(f, m);
+	cJSON_ArrayForEach(m, test_get(f->doc, "messages")) check_message(f, m);
 }
 
 /* Checks what parse says about one cleartext, and the bytes it writes back. */
@@ -248,7 +255,8 @@ static void check_parse(const cJSON *p)
 		if (cJSON_HasObjectItem(p, "padding"))
 			assert_int_equal(msg.ping.padding, test_get(p, "padding")->valueint);
 		if (cJSON_HasObjectItem(p, "node_key_present"))
-			assert_int_equal(msg.ping.has_node_key, cJSON_IsTrue(test_get(p, "node_key_present")));
+			assert_int_equal(msg.ping.has_node_key,
+					 cJSON_IsTrue(test_get(p, "node_key_present")));
 		free(want);
 	}
 	free(clear);
@@ -259,8 +267,7 @@ static void odd_cleartexts_parse_exactly_as_the_reference(void **state)
 	struct fixture *f = *state;
 	const cJSON *p;
 
-	cJSON_ArrayForEach(p, test_get(f->doc, "parse"))
-		check_parse(p);
+	cJSON_ArrayForEach(p, test_get(f->doc, "parse")) check_parse(p);
 }
 
 static void damaged_envelopes_do_not_open(void **state)
@@ -269,7 +276,8 @@ static void damaged_envelopes_do_not_open(void **state)
 	const struct disco_box box = box_of(f, 1, 0);
 	const cJSON *e;
 
-	cJSON_ArrayForEach(e, test_get(f->doc, "envelope")) {
+	cJSON_ArrayForEach(e, test_get(f->doc, "envelope"))
+	{
 		size_t size;
 		uint8_t *pkt = test_unhex_dup(test_str(e, "packet"), &size);
 		const bool opens = cJSON_IsTrue(test_get(e, "opens"));
@@ -334,9 +342,11 @@ static void tsmp_advertisements_match_the_vectors(void **state)
 	struct fixture *f = *state;
 	const cJSON *t;
 
-	cJSON_ArrayForEach(t, test_get(f->doc, "tsmp")) {
+	cJSON_ArrayForEach(t, test_get(f->doc, "tsmp"))
+	{
 		size_t size;
-		uint8_t *pkt = test_unhex_dup(test_str(t, "inner_packet"), &size), buf[TSMP_SIZE_MAX];
+		uint8_t *pkt = test_unhex_dup(test_str(t, "inner_packet"), &size),
+			buf[TSMP_SIZE_MAX];
 		struct tsmp_msg msg;
 		char text[IP_TEXT_MAX];
 
@@ -346,7 +356,8 @@ static void tsmp_advertisements_match_the_vectors(void **state)
 		assert_string_equal(ip_write(text, &msg.src), test_str(t, "src"));
 		assert_string_equal(ip_write(text, &msg.dst), test_str(t, "dst"));
 		assert_key(t, "disco_key", &msg.disco);
-		assert_int_equal(tsmp_write(buf, sizeof(buf), &msg), test_get(t, "length")->valueint);
+		assert_int_equal(tsmp_write(buf, sizeof(buf), &msg),
+				 test_get(t, "length")->valueint);
 		assert_memory_equal(buf, pkt, size);
 		assert_int_equal(tsmp_write(buf, size - 1, &msg), -ENOBUFS);
 		for (size_t cut = 0; cut < size; cut++)
@@ -386,7 +397,8 @@ static void geneve_headers_match_the_vectors(void **state)
 	const cJSON *h;
 
 	(void)state;
-	cJSON_ArrayForEach(h, test_get(doc, "headers")) {
+	cJSON_ArrayForEach(h, test_get(doc, "headers"))
+	{
 		uint8_t want[GENEVE_SIZE], got[GENEVE_SIZE];
 		const uint16_t proto = (uint16_t)strtoul(test_str(h, "protocol"), NULL, 16);
 		const uint32_t vni = (uint32_t)test_get(h, "vni")->valuedouble;
@@ -400,7 +412,8 @@ static void geneve_headers_match_the_vectors(void **state)
 		assert_int_equal(hdr.protocol, proto);
 		assert_int_equal(hdr.control, control);
 	}
-	cJSON_ArrayForEach(h, test_get(doc, "decode")) {
+	cJSON_ArrayForEach(h, test_get(doc, "decode"))
+	{
 		size_t size;
 		uint8_t *bytes = test_unhex_dup(test_str(h, "bytes"), &size);
 
@@ -422,14 +435,16 @@ static void datagrams_are_classified_as_in_the_vectors(void **state)
 	const cJSON *c;
 
 	(void)state;
-	cJSON_ArrayForEach(c, test_get(doc, "classify")) {
+	cJSON_ArrayForEach(c, test_get(doc, "classify"))
+	{
 		size_t size;
 		uint8_t *pkt = test_unhex_dup(test_str(c, "packet"), &size);
 		const struct classify got = classify(pkt, size);
 		const char *type = test_str(c, "type");
-		const enum classify_kind want = strcmp(type, "disco") == 0	  ? CLASSIFY_DISCO :
-						strcmp(type, "stun-binding") == 0 ? CLASSIFY_STUN :
-										    CLASSIFY_WIREGUARD;
+		const enum classify_kind want = strcmp(type, "disco") == 0 ? CLASSIFY_DISCO
+						: strcmp(type, "stun-binding") == 0
+							? CLASSIFY_STUN
+							: CLASSIFY_WIREGUARD;
 
 		if (got.kind != want || got.is_geneve != cJSON_IsTrue(test_get(c, "geneve")))
 			fail_msg("%s", test_str(c, "description"));
@@ -445,7 +460,8 @@ static void relayed_packets_open_behind_their_header(void **state)
 	cJSON *doc = test_vectors("geneve.json");
 	const cJSON *r;
 
-	cJSON_ArrayForEach(r, test_get(doc, "relayed")) {
+	cJSON_ArrayForEach(r, test_get(doc, "relayed"))
+	{
 		size_t size;
 		uint8_t *pkt = test_unhex_dup(test_str(r, "packet"), &size);
 		const struct classify c = classify(pkt, size);

@@ -48,7 +48,8 @@ static void authentic_packets_are_limited_in_total_only(void **state)
 	discogate_init(&g, now, &te.env);
 	for (int i = 0; i < 5000; i++)
 		n += discogate_may_open(&g, mono_add_ns(now, i * INT64_C(10000)), &key, &from);
-	assert_in_range(n, DISCOGATE_OPENS_BURST + 990, DISCOGATE_OPENS_BURST + 1010); /* 50 ms at 20,000/s */
+	assert_in_range(n, DISCOGATE_OPENS_BURST + 990,
+			DISCOGATE_OPENS_BURST + 1010); /* 50 ms at 20,000/s */
 	assert_int_equal(g.drop_total, 5000 - n);
 }
 

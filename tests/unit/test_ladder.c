@@ -61,9 +61,11 @@ static void run(struct rig *r, int64_t ms, bool flow)
 	const struct mono end = mono_add_ms(r->now, ms);
 
 	while (mono_before(r->now, end)) {
-		struct mono next = mono_min(ladder_deadline(&r->l), mono_min(end, mono_add_ms(r->now, 100)));
+		struct mono next =
+			mono_min(ladder_deadline(&r->l), mono_min(end, mono_add_ms(r->now, 100)));
 
-		assert_false(mono_before(next, r->now) && mono_before(next, mono_add_ms(r->now, -1)));
+		assert_false(mono_before(next, r->now) &&
+			     mono_before(next, mono_add_ms(r->now, -1)));
 		for (size_t i = 0; i < r->n_pongs; i++)
 			next = mono_min(next, r->pongs[i].at);
 		r->now = mono_max(next, r->now);
@@ -122,7 +124,9 @@ static int setup(void **state)
 {
 	struct rig *r = calloc(1, sizeof(*r));
 	const struct ep eps[] = { E1, E2 };
-	struct ladder_peer peer = { .endpoints = eps, .n_endpoints = 2, .home_derp = 1, .cap = DISCO_CAP_RELAY };
+	struct ladder_peer peer = {
+		.endpoints = eps, .n_endpoints = 2, .home_derp = 1, .cap = DISCO_CAP_RELAY
+	};
 	struct node_key own;
 
 	assert_non_null(r);
@@ -370,9 +374,11 @@ static void hints_to_forbidden_addresses_are_refused(void **state)
 {
 	struct rig *r = *state;
 	struct disco_eps eps = { .n_eps = 9, .n_total = 9 };
-	static const char *const bad[] = { "127.0.0.1:1", "0.0.0.0:1",	    "224.0.0.1:1",
-					   "255.255.255.255:1", "100.64.0.9:1", "[fd7a:115c:a1e0::5]:1",
-					   "[fe80::1]:1", "192.0.2.9:80", "198.51.100.3:0" };
+	static const char *const bad[] = { "127.0.0.1:1",   "0.0.0.0:1",
+					   "224.0.0.1:1",   "255.255.255.255:1",
+					   "100.64.0.9:1",  "[fd7a:115c:a1e0::5]:1",
+					   "[fe80::1]:1",   "192.0.2.9:80",
+					   "198.51.100.3:0" };
 
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
 		assert_int_equal(ep_parse(&eps.eps[i], bad[i], strlen(bad[i])), 0);

@@ -33,8 +33,10 @@ static void the_29_pairs_compare_as_in_the_reference(void **state)
 	int n = 0;
 
 	(void)state;
-	cJSON_ArrayForEach(row, test_get(doc, "better_addr")) {
-		const struct metric a = metric_of(test_get(row, "a")), b = metric_of(test_get(row, "b"));
+	cJSON_ArrayForEach(row, test_get(doc, "better_addr"))
+	{
+		const struct metric a = metric_of(test_get(row, "a")),
+				    b = metric_of(test_get(row, "b"));
 
 		if (metric_is_better(&a, &b) != cJSON_IsTrue(test_get(row, "a_better")) ||
 		    metric_is_better(&b, &a) != cJSON_IsTrue(test_get(row, "b_better")))
@@ -51,10 +53,12 @@ static void mtu_probes_have_the_padding_of_the_reference(void **state)
 	const cJSON *row;
 
 	(void)state;
-	assert_int_equal(test_get(doc, "disco_ping_size_without_padding")->valueint, DISCO_PING_SIZE);
+	assert_int_equal(test_get(doc, "disco_ping_size_without_padding")->valueint,
+			 DISCO_PING_SIZE);
 	assert_int_equal(test_get(doc, "max_disco_ping_size")->valueint, DISCO_PING_SIZE_MAX);
 	assert_int_equal(test_get(doc, "safe_wire_mtu")->valueint, METRIC_SAFE_MTU);
-	cJSON_ArrayForEach(row, test_get(doc, "mtu_probe")) {
+	cJSON_ArrayForEach(row, test_get(doc, "mtu_probe"))
+	{
 		size_t size;
 		const size_t pad = metric_mtu_padding((uint32_t)test_get(row, "wire_mtu")->valueint,
 						      cJSON_IsTrue(test_get(row, "ipv6")), &size);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The relay client against scripted servers and peers. With a real relay server it runs in tests/sim. */
+/* The relay client against scripted servers and peers. With a real relay server it runs in
+ * tests/sim. */
 #include "tests/unit/testing.h"
 
 #include <stdlib.h>
@@ -91,11 +92,13 @@ static size_t wait_ms(struct rig *r, int64_t ms, enum relayclient_out_kind kind)
 
 static struct disco_relay_ep endpoint(const struct rig *r, uint64_t lamport, uint32_t vni)
 {
-	struct disco_relay_ep ep = { .server = r->relay_key,
-				     .lamport_id = lamport,
-				     .vni = vni,
-				     .bind_lifetime_ns = 30 * NS_PER_S,
-				     .addrs = { .n_eps = 2, .n_total = 2, .eps = { SERVER_A, SERVER_B } } };
+	struct disco_relay_ep ep = {
+		.server = r->relay_key,
+		.lamport_id = lamport,
+		.vni = vni,
+		.bind_lifetime_ns = 30 * NS_PER_S,
+		.addrs = { .n_eps = 2, .n_total = 2, .eps = { SERVER_A, SERVER_B } }
+	};
 
 	disco_sort_pair(ep.client, &r->rc.disco, &r->peer.disco);
 	return ep;
@@ -103,14 +106,17 @@ static struct disco_relay_ep endpoint(const struct rig *r, uint64_t lamport, uin
 
 static void respond(struct rig *r, uint32_t generation, uint64_t lamport, uint32_t vni)
 {
-	const struct disco_alloc_response resp = { .generation = generation, .ep = endpoint(r, lamport, vni) };
+	const struct disco_alloc_response resp = { .generation = generation,
+						   .ep = endpoint(r, lamport, vni) };
 
 	relayclient_input_response(&r->rc, r->now, &r->server.node, &resp);
 }
 
 static void challenge(struct rig *r, const struct ep *from, uint32_t vni)
 {
-	const struct disco_bind bind = { .vni = vni, .remote = r->peer.disco, .challenge = { 0xaa } };
+	const struct disco_bind bind = { .vni = vni,
+					 .remote = r->peer.disco,
+					 .challenge = { 0xaa } };
 
 	relayclient_input_challenge(&r->rc, r->now, from, vni, &r->relay_key, &bind);
 }
@@ -137,10 +143,11 @@ static void a_discovery_ends_in_an_offer(void **state)
 	assert_int_equal(r->outs[0].kind, RELAYCLIENT_SEND_ALLOC);
 	assert_true(node_key_eq(&r->outs[0].to, &r->server.node));
 	assert_int_equal(r->outs[0].msg.alloc_request.generation, 1);
-	assert_true(memcmp(r->outs[0].msg.alloc_request.client[0].b, r->outs[0].msg.alloc_request.client[1].b,
-			   KEY_SIZE) < 0);
+	assert_true(memcmp(r->outs[0].msg.alloc_request.client[0].b,
+			   r->outs[0].msg.alloc_request.client[1].b, KEY_SIZE) < 0);
 	respond(r, 1, 5, 7);
-	/* The peer is told, then a Bind goes to each address, sealed to the relay server's own key. */
+	/* The peer is told, then a Bind goes to each address, sealed to the relay server's own key.
+	 */
 	assert_int_equal(drain(r), 3);
 	assert_int_equal(r->outs[0].kind, RELAYCLIENT_SEND_VIA);
 	assert_true(node_key_eq(&r->outs[0].to, &r->peer.node));
@@ -221,7 +228,8 @@ static void a_ping_of_the_peer_is_answered_by_one_of_ours_up_to_10(void **state)
 static void a_path_in_use_gets_no_second_handshake_but_the_peer_is_told(void **state)
 {
 	struct rig *r = *state;
-	const struct relay_path known = { .path = path_relay(&SERVER_A, 7), .server = r->relay_key };
+	const struct relay_path known = { .path = path_relay(&SERVER_A, 7),
+					  .server = r->relay_key };
 
 	relayclient_discover(&r->rc, r->now, &r->peer, &known, 1);
 	(void)drain(r);
@@ -294,7 +302,8 @@ static void a_bind_never_goes_to_a_forbidden_address(void **state)
 {
 	struct rig *r = *state;
 	struct disco_relay_ep ep = endpoint(r, 5, 7);
-	static const char *const bad[] = { "127.0.0.1:1", "0.0.0.0:9", "224.0.0.1:9", "100.64.0.1:9", "198.51.100.1:0" };
+	static const char *const bad[] = { "127.0.0.1:1", "0.0.0.0:9", "224.0.0.1:9",
+					   "100.64.0.1:9", "198.51.100.1:0" };
 
 	ep.addrs.n_eps = ep.addrs.n_total = 6;
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
@@ -345,7 +354,9 @@ static void each_step_is_told_for_why_not_by_relay(void **state)
 static void the_own_server_is_asked_inside_the_process(void **state)
 {
 	struct rig *r = *state;
-	const struct relayclient_server self = { .node = r->rc.node, .disco = r->rc.disco, .is_self = true };
+	const struct relayclient_server self = { .node = r->rc.node,
+						 .disco = r->rc.disco,
+						 .is_self = true };
 
 	(void)relayclient_set_servers(&r->rc, &self, 1);
 	relayclient_discover(&r->rc, r->now, &r->peer, NULL, 0);
