@@ -303,7 +303,7 @@ class Lab:
             say("FAILED: %s" % error)
             self.close()
             sys.exit(1)
-        if error is not None and not isinstance(error, SystemExit):
+        if error is not None and not isinstance(error, (SystemExit, KeyboardInterrupt)):
             self.show_logs()
         reports = self.sanitizer_reports() if error is None else []
         self.close()
