@@ -135,7 +135,7 @@ static void state_changed(struct engine *e, struct mono now, const struct derpcl
 		log_info(e->env->log, "derp: region %u: disconnected: %s", d->region, d->text);
 	if (d->region == e->home)
 		e->home_lost = d->is_up ? MONO_NEVER : mono_min(e->home_lost, now);
-	ep_derp_changed(e, now);
+	ep_derp_changed(e, now, d->is_up);
 	/* A home that fails may be the first sign of another network. */
 	if (!d->is_up && d->region == e->home)
 		en_start(e, now, false);

@@ -225,7 +225,7 @@ void ep_pump(struct engine *e, struct mono now);
 /* The view now has this peer: tells its path, which may be older. */
 void ep_in_view(struct engine *e, struct mono now, struct epeer *p);
 /* DERP came up or went down: who depends on it? */
-void ep_derp_changed(struct engine *e, struct mono now);
+void ep_derp_changed(struct engine *e, struct mono now, bool is_up);
 void ep_tick(struct engine *e, struct mono now);
 /* (Re)creates the device for the own node key and gives every peer a session. */
 MESH_MUST_USE int ep_rekey(struct engine *e, struct mono now);

@@ -343,13 +343,19 @@ static void push_path(struct engine *e, struct mono now, const struct epeer *p)
 		o->targets[o->n_targets++] = p->heard;
 }
 
-void ep_derp_changed(struct engine *e, struct mono now)
+void ep_derp_changed(struct engine *e, struct mono now, bool is_up)
 {
 	for (size_t i = 0; i < e->n_slots; i++) {
-		const struct epeer *p = e->slots[i];
+		struct epeer *p = e->slots[i];
 
-		if (p && p->in_view && !mono_is_zero(p->heard_at) && p->targets.first.kind == PATH_DERP)
+		if (!p)
+			continue;
+		if (p->in_view && !mono_is_zero(p->heard_at) && p->targets.first.kind == PATH_DERP)
 			push_path(e, now, p);
+		if (!is_up)
+			continue;
+		ladder_input_derp_up(&p->ladder, now);
+		ep_touch(e, p);
 	}
 }
 

@@ -289,7 +289,7 @@ bool ladder_input_pong(struct ladder *l, struct mono now, const struct path_addr
 				     .last_pong = now,
 				     .trusted_until = mono_add_ms(now, TRUST_MS) };
 	if (ping.to.kind == PATH_DIRECT) {
-		const struct prober_cand *c = prober_note_pong(&l->prober, now, &ping);
+		const struct prober_cand *c = prober_note_pong(&l->prober, now, &ping, &from->ep);
 
 		if (!c)
 			return true;
@@ -463,6 +463,10 @@ void ladder_input_link(struct ladder *l, struct mono now, bool is_major)
 	}
 	if (!in_use || !speaks_disco(l))
 		return;
+	/* Once the new endpoints are gathered the peer is told, so that it leaves the old ones even if
+	 * they still work, as those of a network that is no longer the preferred one do. */
+	if (is_major)
+		l->cmm_waits = ladder_derp(l).kind == PATH_DERP;
 	/* The peer still is where it was: data to it arrives from the new address too. */
 	if (is_major && ladder_has_best(l))
 		ladder_suspect(l, now, "link changed");
@@ -477,6 +481,13 @@ void ladder_input_own_endpoints(struct ladder *l, struct mono now)
 		return;
 	l->cmm_waits = false;
 	l->cmm_at = now;
+}
+
+void ladder_input_derp_up(struct ladder *l, struct mono now)
+{
+	if (ladder_sent_within(l, now, SESSION_S * 1000) && speaks_disco(l) &&
+	    ladder_derp(l).kind == PATH_DERP && !l->cmm_waits)
+		l->cmm_at = now;
 }
 
 void ladder_input_send_failed(struct ladder *l, struct mono now, const struct path_addr *path)

@@ -224,6 +224,8 @@ void ladder_input_relays(struct ladder *l, struct mono now, size_t n, bool is_ev
 void ladder_input_link(struct ladder *l, struct mono now, bool is_major);
 /* Own endpoints were gathered (pathself_set_endpoints()): a waiting CallMeMaybe goes out. */
 void ladder_input_own_endpoints(struct ladder *l, struct mono now);
+/* A DERP connection came back: a CallMeMaybe that went into the dead one is repeated, for peers in use. */
+void ladder_input_derp_up(struct ladder *l, struct mono now);
 /* Sending by 'path' failed for good (host or network unreachable). */
 void ladder_input_send_failed(struct ladder *l, struct mono now, const struct path_addr *path);
 

@@ -207,7 +207,7 @@ void prober_prune(struct prober *p, struct mono now)
 {
 	for (size_t i = p->n_cands; i-- > 0;) {
 		struct prober_cand *c = &p->cands[i];
-		const struct mono heard = mono_max(c->last_ping, c->last_pong);
+		const struct mono heard = mono_max(c->last_ping, c->last_home);
 
 		if (!(c->from & PROBER_FROM_PING) ||
 		    !mono_due(mono_add_s(heard, PROBER_PING_LIFE_S), now))
@@ -332,7 +332,7 @@ bool prober_take(struct prober *p, const struct disco_tx *tx, struct prober_ping
 }
 
 struct prober_cand *prober_note_pong(struct prober *p, struct mono now,
-				     const struct prober_ping *ping)
+				     const struct prober_ping *ping, const struct ep *from)
 {
 	struct prober_cand *c = prober_find(p, &ping->to.ep);
 	const uint32_t header = ping->to.ep.ip.family == IP_V6 ? UDP_IP6 : UDP_IP4;
@@ -341,6 +341,8 @@ struct prober_cand *prober_note_pong(struct prober *p, struct mono now,
 	if (!c)
 		return NULL;
 	c->last_pong = now;
+	if (ep_eq(from, &c->ep))
+		c->last_home = now;
 	c->latency_ns = mono_since_ns(now, ping->at);
 	c->n_pongs++;
 	c->n_sent = 0;

@@ -66,6 +66,7 @@ struct prober_cand {
 	struct mono last_back;   /* last Ping sent because one was received */
 	struct mono last_cmm;    /* last CallMeMaybe that named it */
 	struct mono last_pong;   /* ZERO = never */
+	struct mono last_home;   /* last Pong that came from this very address; ZERO = never */
 	int64_t latency_ns;      /* by the last Pong */
 	uint32_t mtu;            /* largest wire MTU proven; 0 = none beyond the default */
 	uint32_t n_sent;         /* Pings since the last Pong */
@@ -144,10 +145,11 @@ size_t prober_ping_all(struct prober *p, struct mono now, bool is_user, uint64_t
 const struct prober_ping *prober_next(struct prober *p, struct mono now);
 /* Removes the Ping with this id and copies it to '*ping'; false if it is not ours. */
 bool prober_take(struct prober *p, const struct disco_tx *tx, struct prober_ping *ping);
-/* Records a Pong to 'ping', sent to a direct candidate 'latency_ns' ago. Null if that is no
- * candidate any more: the Pong then proves nothing (path-selection 5). */
+/* Records a Pong to 'ping' that came from 'from'. Null if the Ping's address is no
+ * candidate any more: the Pong then proves nothing (path-selection 5). A Pong from elsewhere proves
+ * the address, but does not keep one that was only learned from Pings: the peer has moved. */
 struct prober_cand *prober_note_pong(struct prober *p, struct mono now,
-				     const struct prober_ping *ping);
+				     const struct prober_ping *ping, const struct ep *from);
 /* Removes one Ping that has waited 5 s; false: none. */
 bool prober_expire(struct prober *p, struct mono now, struct prober_ping *ping);
 struct mono prober_deadline(const struct prober *p);
