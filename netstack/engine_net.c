@@ -38,6 +38,8 @@ static void start_relay_report(struct engine *e, struct mono now)
 						      (int64_t)env_below(e->env, ENGINE_STUN_SPREAD_S * 1000));
 }
 
+static void set_home(struct engine *e, struct mono now, uint32_t region);
+
 void en_derp_map(struct engine *e, struct mono now, const struct derp_map *map)
 {
 	if (netcheck_set_map(e->net, map) < 0 || netcheck_set_map(e->relay_net, map) < 0 ||
@@ -45,6 +47,9 @@ void en_derp_map(struct engine *e, struct mono now, const struct derp_map *map)
 		e->out_dropped++;
 	if (e->home && !derp_map_region(map, e->home))
 		e->home = 0;
+	/* Where there is no choice nothing has to be measured: without UDP that would take seconds. */
+	if (!e->home && map->n_regions == 1)
+		set_home(e, now, netcheck_fallback(map, e->node_key.b));
 	en_start(e, now, true);
 	if (e->relays.state == RELAYSERVER_ON)
 		start_relay_report(e, now);

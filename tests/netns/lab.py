@@ -200,18 +200,19 @@ def _setns(fd):
 class Nat(Host):
     """A NAT box: w0 outside, the bridge a1 inside. 'kind' is a key of nat.RECIPES."""
 
-    def __init__(self, lab, name, kind, slice_index, carrier=None):
+    def __init__(self, lab, name, kind, slice_index, carrier=None, has_v6=False):
         super().__init__(lab, name)
-        # A carrier's inside is the shared range; a home's is one of sixteen slices of the test network.
+        # A carrier's inside is the shared range; a home's is a slice of one of two test networks.
         self.is_carrier = kind == "carrier"
         if self.is_carrier:
             self.net, self.bits = "100.65.%d." % slice_index, 24
             self.first = 0
         else:
-            self.net, self.bits = "192.0.2.", 28
-            self.first = 16 * slice_index
+            self.net, self.bits = ("192.0.2.", "203.0.113.")[slice_index // 16], 28
+            self.first = 16 * (slice_index % 16)
         self.inside = "%s%d" % (self.net, self.first + 1)
         self.n_hosts = 0
+        self.net6 = "2001:db8:0:%x::" % slice_index if has_v6 else None
         self.sysctl("net.ipv4.ip_forward", 1)
         self.ip("link add a1 type bridge")
         self.ip("addr add %s/%d dev a1" % (self.inside, self.bits))
@@ -220,6 +221,10 @@ class Nat(Host):
             carrier.attach(self, "w0")
         else:
             lab.attach_public(self, "w0")
+        if has_v6:
+            self.sysctl("net.ipv6.conf.all.forwarding", 1)
+            self.ip("addr add %s1/64 dev a1" % self.net6)
+            lab.wan.ip("route add %s/64 via %s" % (self.net6, self.addr6))
         self.become(kind)
 
     def attach(self, host, dev, metric=100):
@@ -232,6 +237,10 @@ class Nat(Host):
         host.ip("addr add %s/%d dev %s" % (host.addr, self.bits, dev))
         host.ip("link set %s up" % dev)
         host.ip("route add default via %s metric %d" % (self.inside, metric))
+        if self.net6:
+            host.addr6 = "%s%x" % (self.net6, 1 + self.n_hosts)
+            host.ip("addr add %s/64 dev %s" % (host.addr6, dev))
+            host.ip("route add default via %s1 metric %d" % (self.net6, metric))
 
     def become(self, kind):
         """Turns the box into another kind of NAT: old mappings are forgotten."""
@@ -291,6 +300,8 @@ class Lab:
             skip("no network namespaces here: %s" % e)
         self.wan.ip("link add br0 type bridge")
         self.wan.ip("addr add 198.51.100.254/24 dev br0")
+        self.wan.ip("addr add 2001:db8::ffff/64 dev br0")
+        self.wan.sysctl("net.ipv6.conf.all.forwarding", 1)
         self.wan.ip("link set br0 up")
 
     def __enter__(self):
@@ -303,7 +314,7 @@ class Lab:
             say("FAILED: %s" % error)
             self.close()
             sys.exit(1)
-        if error is not None and not isinstance(error, SystemExit):
+        if error is not None and not isinstance(error, (SystemExit, KeyboardInterrupt)):
             self.show_logs()
         reports = self.sanitizer_reports() if error is None else []
         self.close()
@@ -362,6 +373,7 @@ class Lab:
         host.ip("addr add %s/64 dev %s" % (host.addr6, dev))
         host.ip("link set %s up" % dev)
         host.ip("route add default via 198.51.100.254")
+        host.ip("route add default via 2001:db8::ffff")
 
     def public(self, name):
         """A host with public addresses and nothing in front of it."""
@@ -369,9 +381,10 @@ class Lab:
         self.attach_public(host, "eth0")
         return host
 
-    def nat(self, name, kind, carrier=None):
+    def nat(self, name, kind, carrier=None, has_v6=False):
+        """A NAT box; 'has_v6': the inside has IPv6 addresses of its own behind the same stateful filter."""
         self.n_nats += 1
-        return Nat(self, name, kind, self.n_nats, carrier)
+        return Nat(self, name, kind, self.n_nats, carrier, has_v6)
 
     def host(self, name, box):
         """A host behind a NAT box."""

@@ -24,14 +24,17 @@ PAIRS = [
     ("carrier", "easy", "direct"),
     ("easy", "no-udp", "derp"),
     ("no-udp", "no-udp", "derp"),
+    ("hard+v6", "hard+v6", "direct"),
+    ("hard+v6", "hard", "peer-relay"),
 ]
 
 
 def host_behind(lab, name, kind):
-    """A host behind one box, or for "carrier" behind a home's easy NAT behind the carrier's."""
+    """A host behind one box, or for "carrier" behind a home's easy NAT behind the carrier's.
+    "+v6": with IPv6 behind a stateful filter."""
     if kind == "carrier":
         return lab.host(name, lab.nat("home" + name, "easy", lab.nat("carrier" + name, "carrier")))
-    return lab.host(name, lab.nat("nat" + name, kind))
+    return lab.host(name, lab.nat("nat" + name, kind.removesuffix("+v6"), has_v6=kind.endswith("+v6")))
 
 
 def one_pair(lab, number, kinds, rung, url, key):

@@ -124,6 +124,23 @@ def check_carrier(lab, one, two):
     probe.close()
 
 
+def check_v6(lab, one):
+    """IPv6 inside has its own address; what nobody asked for stays out."""
+    box = lab.nat("six", "hard", has_v6=True)
+    inside = lab.host("inside6", box)
+    sock, server = inside.socket(socket.AF_INET6), one.socket(socket.AF_INET6)
+    sock.bind((inside.addr6, 0))
+    server.bind((one.addr6, 7001))
+    for s in (sock, server):
+        s.settimeout(WAIT_S)
+    wait_until("IPv6 is routed", 5, lambda: inside.pings(one.addr6))
+    expect(not arrives(server, sock, sock.getsockname()), "IPv6: unasked datagrams stay out")
+    expect(arrives(sock, server, server.getsockname()), "IPv6: the inside gets out")
+    expect(arrives(server, sock, sock.getsockname()), "IPv6: and is answered")
+    sock.close()
+    server.close()
+
+
 def check_faults(box, inside, one, two):
     box.become("easy")
     probe = Probe(inside, one, two)
@@ -194,6 +211,7 @@ def main():
         wait_until("the public network carries packets", 5, lambda: one.pings(two.addr))
         box, inside = check_kinds(lab, one, two)
         check_carrier(lab, one, two)
+        check_v6(lab, one)
         check_faults(box, inside, one, two)
         check_cleanup(lab)
         say("all recipes behave as labelled")
