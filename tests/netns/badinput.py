@@ -222,7 +222,7 @@ def garbage(lab, coord):
     for s in garbage_streams(unix, "the local socket"):
         s.close()  # their number is limited by user, and this user wants to ask something
     expect(coord.process.poll() is None, "the daemon lives")
-    expect(coord.state() == "Running", "and answers")
+    wait_until("and answers", 5, lambda: coord.state() == "Running")
     for s in idle:
         s.close()
 
