@@ -99,6 +99,15 @@ void ctlclient_rotate(struct ctlclient *c)
 	public_keys(c);
 }
 
+void ctlclient_unrotate(struct ctlclient *c)
+{
+	c->saved.node = c->saved.old_node;
+	key_wipe(c->saved.old_node.b);
+	c->saved.registered = true;
+	c->rotated = c->was_member = false;
+	public_keys(c);
+}
+
 /* --- outputs --- */
 
 static void out_free(struct ctl_out *o)
@@ -313,6 +322,7 @@ int ctlclient_start(struct ctlclient *c, struct mono now, const struct ctlclient
 	ctlclient_no_error(c);
 	c->self_expired = c->map && netmap_node_expired(netmap_self(c->map), ctlclient_now_s(c));
 	c->need_register = !c->saved.registered || prefs->force_reauth || c->self_expired;
+	c->was_member = prefs->force_reauth && c->saved.registered && !c->self_expired;
 	if (prefs->force_reauth && !key_is_zero(c->saved.node.b)) {
 		ctlclient_rotate(c);
 		ctlclient_save(c);

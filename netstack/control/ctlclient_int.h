@@ -115,6 +115,7 @@ struct ctlclient {
 
 	/* Login. */
 	bool need_register;
+	bool was_member;         /* force_reauth: the server knew 'old_node', which stays ours if it refuses */
 	bool rotated;            /* the node key is new in this login: do not rotate twice */
 	bool refused;            /* the server said no: wait for the operator */
 	unsigned persist_wait;   /* stores that are under way: keys are not durable yet */
@@ -171,6 +172,7 @@ void ctlclient_set_state(struct ctlclient *c, enum ctlclient_state state);
 /* Queues PERSIST; nothing goes to the server before it is done. */
 void ctlclient_save(struct ctlclient *c);
 struct ctl_out *ctlclient_queue(struct ctlclient *c, enum ctlclient_out_kind kind);
+void ctlclient_unrotate(struct ctlclient *c); /* back to 'old_node', which the server still knows */
 void ctlclient_rotate(struct ctlclient *c); /* a new node key; the old one becomes 'old_node' */
 void ctlclient_request_wipe(struct ctl_request *r);
 /* Text of an error body: printable, one line. */

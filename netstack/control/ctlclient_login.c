@@ -77,8 +77,17 @@ static void login_again(struct ctlclient *c, struct mono now)
 /* The server said no: nothing changes by asking again. */
 static void login_refused(struct ctlclient *c, const char *text)
 {
-	c->refused = true;
 	c->auth_url[0] = c->followup[0] = 0;
+	if (c->was_member && !key_is_zero(c->saved.old_node.b)) {
+		/* A new login that fails leaves the old membership as it was. */
+		ctlclient_unrotate(c);
+		c->need_register = false;
+		c->map_at = MONO_ZERO;
+		ctlclient_save(c);
+		ctlclient_error(c, true, "the server refused: %.200s (the node stays a member as before)", text);
+		return;
+	}
+	c->refused = true;
 	ctlclient_error(c, true, "the server refused: %.250s", text);
 	ctlclient_set_state(c, CTLCLIENT_NEEDS_LOGIN);
 }
@@ -91,7 +100,7 @@ static void login_ok(struct ctlclient *c, const struct ctl_register_response *m)
 	c->map_at = MONO_ZERO;
 	c->auth_url[0] = c->followup[0] = 0;
 	c->accept_new_key = false;
-	c->rotated = false;
+	c->rotated = c->was_member = false;
 	sodium_memzero(c->auth_key, sizeof(c->auth_key));
 	(void)snprintf(c->login, sizeof(c->login), "%s", m->login_name);
 	c->saved.registered = true;

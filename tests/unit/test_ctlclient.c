@@ -152,6 +152,26 @@ static void ctlclient_refuses_a_changed_server_key(void **state)
 	assert_memory_equal(w->saved.server.b, w->server_pub.b, 32);
 }
 
+static void ctlclient_refused_reauth_leaves_the_member(void **state)
+{
+	struct world *w = *state;
+	const struct ctlclient_prefs force = { .url = URL, .auth_key = "expired", .force_reauth = true };
+	struct node_key before;
+
+	ctlworld_start(w, URL, "k");
+	before = ctlclient_node_key(w->c);
+	w->mode = REG_ERROR;
+	assert_int_equal(ctlclient_start(w->c, w->now, &force, NULL), 0);
+	ctlworld_drive(w);
+	assert_int_equal(w->n_registers, 2);
+	ctlworld_pass(w, 5000);
+	assert_memory_equal(ctlclient_node_key(w->c).b, before.b, KEY_SIZE);
+	assert_true(w->saved.registered);
+	assert_true(key_is_zero(w->saved.old_node.b));
+	assert_int_equal(w->status.state, CTLCLIENT_RUNNING);
+	assert_int_equal(w->n_registers, 2);
+}
+
 static void ctlclient_race_falls_back_to_tls(void **state)
 {
 	struct world *w = *state;
@@ -597,6 +617,7 @@ int main(void)
 		TEST(ctlclient_fingerprint_decides_first_contact),
 		TEST(ctlclient_https_checks_the_certificate_at_first),
 		TEST(ctlclient_refuses_a_changed_server_key),
+		TEST(ctlclient_refused_reauth_leaves_the_member),
 		TEST(ctlclient_race_falls_back_to_tls),
 		TEST(ctlclient_race_starts_tls_after_half_a_second),
 		TEST(ctlclient_private_address_means_plain_only),
