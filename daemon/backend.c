@@ -54,6 +54,12 @@ static int backend_status(void *ctx, bool peers, struct status *s)
 	return 0;
 }
 
+static void set_text(char **field, const char *text)
+{
+	free(*field);
+	*field = strdup(text);
+}
+
 static const struct prefs *backend_prefs(void *ctx)
 {
 	struct meshd *m = ctx;
@@ -65,12 +71,12 @@ static const struct prefs *backend_prefs(void *ctx)
 	if (prefs_copy(&m->prefs_view, engine_prefs(m->engine)) < 0)
 		return engine_prefs(m->engine);
 	if (map) {
-		m->prefs_view.login.node_id = strdup(netmap_self(map)->stable_id);
+		set_text(&m->prefs_view.login.node_id, netmap_self(map)->stable_id);
 		m->prefs_view.login.user_id = netmap_self(map)->user;
 	}
 	if (u) {
-		m->prefs_view.login.login_name = strdup(u->login_name);
-		m->prefs_view.login.display_name = strdup(u->display_name);
+		set_text(&m->prefs_view.login.login_name, u->login_name);
+		set_text(&m->prefs_view.login.display_name, u->display_name);
 	}
 	return &m->prefs_view;
 }

@@ -425,6 +425,8 @@ static void close_all(struct meshd *m)
 	relaystat_wipe(m);
 	map_wipe(&m->relay_seen);
 	relayinfo_wipe(&m->relayinfo);
+	for (size_t i = 0; i < MESHD_COUNTERS_MAX; i++)
+		free((void *)(uintptr_t)m->counters[i].name);
 	prefs_wipe(&m->prefs_view);
 	if (m->loop)
 		loop_free(m->loop);
