@@ -179,8 +179,8 @@ static void act_persist(struct meshd *m, struct mono now, const struct engine_ou
 		err = store_put_value(m->store, "identity_url", s->url, strlen(s->url));
 	if (!err && *s->url && !key_is_zero(s->server.b))
 		err = store_put_server_key(m->store, s->url, &s->server);
-	m->persist_failed = err != 0;
 	if (err) {
+		m->persist_waiting++; /* nothing that depends on it is sent before it is on disk */
 		log_error(&m->log, "store: identity: %s", strerror(-err));
 		loop_timer_set(m->loop, &m->store_timer, mono_add_s(now, 1));
 		return;

@@ -101,9 +101,9 @@ static void store_due(void *ctx, struct mono now)
 	store_retry(m->store);
 	if (store_health(m->store)) {
 		loop_timer_set(m->loop, &m->store_timer, mono_add_s(now, 5));
-	} else if (m->persist_failed) {
-		m->persist_failed = false;
-		engine_persisted(m->engine, now);
+	} else {
+		for (; m->persist_waiting; m->persist_waiting--)
+			engine_persisted(m->engine, now);
 	}
 }
 

@@ -97,7 +97,7 @@ struct meshd {
 	struct loop_job firewall_job;
 	struct nft_firewall firewall, firewall_found;
 	struct mono firewall_at; /* ZERO = never looked */
-	bool persist_failed;
+	unsigned persist_waiting; /* outputs ENGINE_PERSIST that are not on disk yet */
 	bool dp_dirty;           /* dp reported events */
 	char host_error[RTNL_ERR_MAX];
 	struct map_cap whois_caps[MESHD_WHOIS_CAPS_MAX];

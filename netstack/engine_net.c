@@ -99,11 +99,11 @@ static void remember_ep(struct engine *e, struct mono now, const struct ep *ep, 
 			c = &e->cached_eps[i];
 	if (!c && e->n_cached_eps < ENGINE_EP_CACHE_MAX)
 		c = &e->cached_eps[e->n_cached_eps++];
-	for (size_t i = 0; !c && i < 1; i++) { /* full: the one seen longest ago goes */
+	if (!c) { /* full: the one seen longest ago goes */
 		c = &e->cached_eps[0];
-		for (size_t j = 1; j < e->n_cached_eps; j++)
-			if (mono_before(e->cached_eps[j].seen, c->seen))
-				c = &e->cached_eps[j];
+		for (size_t i = 1; i < e->n_cached_eps; i++)
+			if (mono_before(e->cached_eps[i].seen, c->seen))
+				c = &e->cached_eps[i];
 	}
 	*c = (struct engine_cached_ep){ .ep = *ep, .type = type, .seen = now };
 }

@@ -493,13 +493,11 @@ void ep_tick(struct engine *e, struct mono now)
 
 /* ---- session ---- */
 
-static void send_handshake(struct engine *e, struct mono now, const struct epeer *p,
-			   const struct path_addr *to, const struct node_key *derp_peer, const uint8_t *msg,
-			   size_t size)
+static void send_handshake(struct engine *e, struct mono now, const struct path_addr *to,
+			   const struct node_key *derp_peer, const uint8_t *msg, size_t size)
 {
 	struct engine_out *o;
 
-	(void)p;
 	if (to->kind == PATH_DERP) {
 		if (derpclient_send(&e->derp, now, to->region, derp_peer, msg, size) < 0)
 			log_debug(e->env->log, "wg: handshake lost: no DERP region %u", to->region);
@@ -524,7 +522,7 @@ static void hail(struct engine *e, struct mono now, const struct epeer *p, const
 
 		if (!prober_may_try(&e->self, &to.ep))
 			continue;
-		send_handshake(e, now, p, &to, &p->key, o->msg, o->size);
+		send_handshake(e, now, &to, &p->key, o->msg, o->size);
 		n++;
 	}
 }
@@ -536,14 +534,14 @@ static void device_send(struct engine *e, struct mono now, const struct device_o
 	unsigned n;
 
 	if (!p) {
-		send_handshake(e, now, NULL, &o->to, &o->derp_peer, o->msg, o->size);
+		send_handshake(e, now, &o->to, &o->derp_peer, o->msg, o->size);
 		return;
 	}
 	n = ladder_handshake_paths(&p->ladder, now, paths);
 	if (n == 0 && o->to.kind != PATH_NONE)
 		paths[n++] = o->to;
 	for (unsigned i = 0; i < n; i++)
-		send_handshake(e, now, p, &paths[i], &p->key, o->msg, o->size);
+		send_handshake(e, now, &paths[i], &p->key, o->msg, o->size);
 	if (!p->targets.is_trusted && is_cut_off(e, p))
 		hail(e, now, p, o);
 	ladder_input_sent(&p->ladder, now);
@@ -594,8 +592,10 @@ static void device_output(struct engine *e, struct mono now, struct device_out *
 		break;
 	case DEVICE_KEYPAIR_INSTALL:
 		o = eq_push(e, ENGINE_KEY_INSTALL, NULL, 0);
-		if (!o)
+		if (!o) {
+			keypair_put(d->kp); /* the reference that would have gone to the data plane */
 			break;
+		}
 		o->peer = p->id;
 		o->kp = d->kp;
 		break;
