@@ -26,7 +26,7 @@ enum { FILE_SIZE_MAX = 1 << 20, TUN_NAME_MAX = 15, EXIT_REFUSED = 1, EXIT_BAD_US
 enum opt {
 	OPT_TUN, OPT_PORT, OPT_STATE, OPT_STATEDIR, OPT_SOCKET, OPT_CONFIG, OPT_VERBOSE,
 	OPT_NO_LOGS, OPT_DEBUG, OPT_METRICS, OPT_CLEANUP, OPT_VERSION, OPT_HELP, OPT_H,
-	OPT_SOCKS5, OPT_HTTP_PROXY, OPT_IMPORT,
+	OPT_SOCKS5, OPT_HTTP_PROXY, OPT_IMPORT, OPT_PARTIAL,
 	OPT_BIRD, OPT_ENCRYPT, OPT_ATTEST, OPT_SYSPOLICY,
 };
 
@@ -52,6 +52,7 @@ static const struct {
 	{ "socks5-server", OPT_SOCKS5, false },
 	{ "outbound-http-proxy-listen", OPT_HTTP_PROXY, false },
 	{ "import-state", OPT_IMPORT, false },
+	{ "import-partial", OPT_PARTIAL, true },
 	{ "bird-socket", OPT_BIRD, false },
 	{ "encrypt-state", OPT_ENCRYPT, true },
 	{ "hardware-attestation", OPT_ATTEST, true },
@@ -71,6 +72,8 @@ const char *conf_usage(void)
 	       "                         optional:FILE may be missing\n"
 	       "  --metrics-listen WHERE IP:port or path for /metrics and /healthz (default off)\n"
 	       "  --verbose N            log more (default 0)\n"
+	       "  --import-state FILE    take over the node of a tailscaled.state, then exit\n"
+	       "  --import-partial       with it: leave out settings that this build has not\n"
 	       "  --cleanup              remove rules, routes and addresses of an earlier run, then exit\n"
 	       "  --version              print the version\n";
 }
@@ -238,9 +241,13 @@ static int set_option(struct conf *c, enum opt opt, const char *name, const char
 		return 0;
 	case OPT_NO_LOGS:
 		return 0; /* we never upload logs */
+	case OPT_IMPORT:
+		return *value ? conf_set_str(&c->import_state, value) : bad_value(err, name, value, "empty path");
+	case OPT_PARTIAL:
+		c->import_partial = true;
+		return 0;
 	case OPT_SOCKS5:
 	case OPT_HTTP_PROXY:
-	case OPT_IMPORT:
 		return *value ? conf_fail(err, EXIT_NOT_BUILT, "not in this build: --%s", name) : 0;
 	case OPT_BIRD:
 	case OPT_ENCRYPT:
@@ -496,6 +503,8 @@ int conf_load(struct conf *c, int argc, char *const argv[], char *const env[], s
 	memset(c, 0, sizeof(*c));
 	*err = (struct conf_error){ .exit_code = EXIT_REFUSED };
 	ret = read_args(c, argc, argv, err);
+	if (!ret && c->import_partial && !c->import_state)
+		ret = conf_fail(err, EXIT_BAD_USAGE, "--import-partial needs --import-state");
 	if (!ret && !c->help && !c->version) {
 		ret = read_env_paths(c, env, c->port || ip_is_set(&c->bind), err);
 		if (!ret)
@@ -521,6 +530,7 @@ void conf_wipe(struct conf *c)
 		free(c->sockets[i]);
 	free(c->state);
 	free(c->statedir);
+	free(c->import_state);
 	free(c->config_path);
 	free(c->metrics_listen);
 	free(c->warnings);

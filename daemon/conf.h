@@ -25,6 +25,8 @@ struct conf {
 	size_t n_sockets;
 	char *config_path;          /* the file that was read; null = none */
 	char *metrics_listen;       /* "IP:port" or a Unix path; null = off */
+	char *import_state;         /* tailscaled's state file to take over; null = none */
+	bool import_partial;        /* without settings that this build lacks */
 	int verbose;
 	bool cleanup, version, help;
 

@@ -19,11 +19,13 @@ libdaemon_a_SOURCES = \
 libdaemon_a_SOURCES += \
 	daemon/api.c daemon/api.h daemon/api_core.c daemon/api_meshd.c daemon/api_net.c \
 	daemon/conf.c daemon/conf.h daemon/conf_file.c daemon/confpriv.h \
+	daemon/importstate.c daemon/importstate.h \
 	daemon/metrics.c daemon/metrics.h \
 	daemon/metricsd.c daemon/metricsd.h \
 	daemon/store.c daemon/store.h \
 	daemon/unixlisten.c daemon/unixlisten.h
-check_PROGRAMS += tests/unit/test_conf tests/unit/test_metrics tests/unit/test_store
+check_PROGRAMS += tests/unit/test_conf tests/unit/test_importstate tests/unit/test_metrics tests/unit/test_store
+tests_unit_test_importstate_LDADD = libdaemon.a $(LDADD) $(SQLITE_LIBS)
 tests_unit_test_conf_LDADD = libdaemon.a $(LDADD)
 tests_unit_test_metrics_LDADD = libdaemon.a $(LDADD) -lm
 tests_unit_test_store_LDADD = libdaemon.a $(LDADD) $(SQLITE_LIBS)

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "daemon/importstate.h"
 #include "daemon/meshd.h"
 #include "daemon/rtnl.h"
 
@@ -64,6 +65,11 @@ int main(int argc, char **argv)
 	}
 	if (conf.cleanup) {
 		rc = cleanup(&conf);
+		conf_wipe(&conf);
+		return rc;
+	}
+	if (conf.import_state) {
+		rc = importstate_run(&conf);
 		conf_wipe(&conf);
 		return rc;
 	}

@@ -18,6 +18,8 @@
 
 #include "base/log.h"
 
+#define FORGET_SERVERS "DELETE FROM state WHERE name='map' OR name LIKE 'server:%'"
+
 enum {
 	SCHEMA_VERSION = 1,             /* PRAGMA user_version */
 	APPLICATION_ID = 0x6d736864, /* "mshd" */
@@ -511,17 +513,23 @@ int store_get_identity(struct store *s, struct store_identity *id)
 	return ret;
 }
 
-int store_put_identity(struct store *s, const struct store_identity *id)
+static void write_identity(uint8_t row[static IDENTITY_SIZE], const struct store_identity *id)
 {
-	uint8_t row[IDENTITY_SIZE];
-	struct wr w = WR(row, sizeof(row));
-	int ret;
+	struct wr w = WR(row, IDENTITY_SIZE);
 
 	wr_u8(&w, IDENTITY_VERSION);
 	wr_u8(&w, id->is_registered);
 	wr_bytes(&w, id->machine.b, KEY_SIZE);
 	wr_bytes(&w, id->node.b, KEY_SIZE);
 	wr_bytes(&w, id->old_node.b, KEY_SIZE);
+}
+
+int store_put_identity(struct store *s, const struct store_identity *id)
+{
+	uint8_t row[IDENTITY_SIZE];
+	int ret;
+
+	write_identity(row, id);
 	ret = row_put(s, "identity", row, sizeof(row));
 	sodium_memzero(row, sizeof(row));
 	return ret;
@@ -672,6 +680,33 @@ int store_put_value(struct store *s, const char *name, const void *value, size_t
 	return ret ? ret : row_put(s, full, value, size);
 }
 
+int store_take_over(struct store *s, const struct store_identity *id, const char *url, const struct prefs *p)
+{
+	uint8_t identity[IDENTITY_SIZE];
+	struct bytes prefs = { 0 };
+	int ret = exec(s->db, "BEGIN IMMEDIATE");
+
+	if (ret)
+		return ret;
+	write_identity(identity, id);
+	ret = row_write(s, "identity", identity, sizeof(identity));
+	sodium_memzero(identity, sizeof(identity));
+	if (!ret)
+		ret = row_write(s, "value:identity_url", url, strlen(url));
+	if (!ret)
+		ret = prefs_write(&prefs, p, NULL);
+	if (!ret)
+		ret = row_write(s, "prefs", bytes_data(&prefs), bytes_size(&prefs));
+	bytes_wipe(&prefs);
+	if (!ret)
+		ret = exec(s->db, FORGET_SERVERS);
+	if (!ret)
+		ret = exec(s->db, "COMMIT");
+	if (ret)
+		(void)!exec(s->db, "ROLLBACK"); /* its error is that of what failed before */
+	return ret;
+}
+
 int store_forget_login(struct store *s)
 {
 	struct store_identity id = { 0 };
@@ -688,6 +723,6 @@ int store_forget_login(struct store *s)
 	}
 	store_identity_wipe(&id);
 	if (!ret)
-		ret = exec(s->db, "DELETE FROM state WHERE name='map' OR name LIKE 'server:%'");
+		ret = exec(s->db, FORGET_SERVERS);
 	return ret;
 }

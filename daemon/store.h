@@ -77,6 +77,11 @@ MESH_MUST_USE int store_put_floor(struct store *s, int64_t unix_s);
 MESH_MUST_USE int store_get_value(struct store *s, const char *name, struct bytes *value);
 MESH_MUST_USE int store_put_value(struct store *s, const char *name, const void *value, size_t size);
 
+/* Takes a whole login from elsewhere: identity, its control server, preferences. The map and the keys of
+ * servers go. All of it is on disk when it returns 0, else nothing has changed. */
+MESH_MUST_USE int store_take_over(struct store *s, const struct store_identity *id, const char *url,
+				  const struct prefs *p);
+
 /* Forgets node key, server keys, map; keeps machine key and preferences (logout). */
 MESH_MUST_USE int store_forget_login(struct store *s);
 

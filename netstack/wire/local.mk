@@ -33,6 +33,7 @@ libnetstack_a_SOURCES += \
 	netstack/wire/prefval.c netstack/wire/prefval.h \
 	netstack/wire/relayinfo.c netstack/wire/relayinfo.h \
 	netstack/wire/status.c netstack/wire/status.h \
+	netstack/wire/tsstate.c netstack/wire/tsstate.h \
 	netstack/wire/whois.c netstack/wire/whois.h
 
 libnetstack_a_SOURCES += \
@@ -77,4 +78,5 @@ EXTRA_DIST += \
 	netstack/wire/apijson.md netstack/wire/ctlframe.md netstack/wire/ctljson.md \
 	netstack/wire/derp.md netstack/wire/disco.md netstack/wire/geneve.md \
 	netstack/wire/http1.md netstack/wire/ip.md netstack/wire/json.md \
-	netstack/wire/offload.md netstack/wire/stun.md netstack/wire/wgmsg.md
+	netstack/wire/offload.md netstack/wire/stun.md netstack/wire/tsstate.md \
+	netstack/wire/wgmsg.md

@@ -52,7 +52,7 @@ tests_fuzz_fuzz_wg_timers_SOURCES = tests/fuzz/fuzz_wg_timers.c tests/unit/wgwor
 
 # The local API, its bodies, meshctl's command line and meshd's configuration.
 check_PROGRAMS += tests/fuzz/fuzz_local_api tests/fuzz/fuzz_api_prefs tests/fuzz/fuzz_api_answers \
-	tests/fuzz/fuzz_conf_file tests/fuzz/fuzz_cli_args
+	tests/fuzz/fuzz_conf_file tests/fuzz/fuzz_cli_args tests/fuzz/fuzz_tsstate
 tests_fuzz_fuzz_local_api_LDADD = tests/libapifake.a libdaemon.a $(LDADD) -lm
 tests_fuzz_fuzz_conf_file_LDADD = libdaemon.a $(LDADD)
 tests_fuzz_fuzz_cli_args_LDADD = libcli.a $(LDADD) -lm

@@ -78,6 +78,8 @@ static void bad_command_lines_are_refused(void **state)
 		{ "--verbose=x", 2, "invalid value \"x\" for flag -verbose: parse error" },
 		{ "--metrics-listen=9101", 2,
 		  "invalid value \"9101\" for flag -metrics-listen: want IP:port or an absolute path" },
+		{ "--import-state=", 2, "invalid value \"\" for flag -import-state: empty path" },
+		{ "--import-partial", 2, "--import-partial needs --import-state" },
 		{ "--socks5-server=:1080", 77, "not in this build: --socks5-server" },
 		{ "--config=/nonexistent/x", 1, "/nonexistent/x: No such file or directory" },
 		{ "--config=/tmp", 1, "/tmp: not a regular file" },
