@@ -196,6 +196,7 @@ static void report_done(struct engine *e, struct mono now)
 		region = netcheck_fallback(netmap_derp(e->map), e->node_key.b);
 	set_home(e, now, region);
 	en_endpoints(e, now);
+	pathself_set_stun(&e->self, now, r && r->udp);
 	em_hostinfo(e, now);
 	if (e->netcheck_asked)
 		(void)eq_push(e, ENGINE_NETCHECK_DONE, NULL, 0);

@@ -81,15 +81,26 @@ void ladder_reset_limits(struct ladder *l)
 	l->last_relay_discovery = MONO_ZERO;
 }
 
+/* A flow that is not direct is on the way there all the time: nothing tells when a path opens. */
+static bool wants_direct_soon(const struct ladder *l, struct mono now)
+{
+	return ladder_is_active(l, now) && !ladder_is_trusted_direct(l, now);
+}
+
 /* How old own endpoints may be in a CallMeMaybe. Our NAT may be what keeps a flow off the direct
  * path, or what just changed: ask again what we look like from outside. */
 static int64_t fresh_ms(const struct ladder *l, struct mono now)
 {
 	if (ladder_is_suspect(l))
 		return SUSPECT_FRESH_MS;
-	return ladder_is_active(l, now) && !ladder_is_trusted_direct(l, now)
-		       ? ACTIVE_FRESH_MS
-		       : PATHSELF_FRESH_S * 1000;
+	if (!wants_direct_soon(l, now))
+		return PATHSELF_FRESH_S * 1000;
+	return pathself_stun_is_hopeless(l->self, now) ? BLOCKED_FRESH_MS : ACTIVE_FRESH_MS;
+}
+
+static int64_t interval_ms(const struct ladder *l, struct mono now)
+{
+	return wants_direct_soon(l, now) ? ACTIVE_PING_MS : PROBER_INTERVAL_S * 1000;
 }
 
 /* A CallMeMaybe follows the Pings that were queued, or waits for fresh own endpoints. */
@@ -97,12 +108,21 @@ static void want_cmm(struct ladder *l, struct mono now)
 {
 	if (ladder_derp(l).kind != PATH_DERP || l->cmm_waits || !mono_is_never(l->cmm_at))
 		return;
+	l->last_cmm = now;
 	if (pathself_eps_are_fresh(l->self, now, fresh_ms(l, now))) {
 		l->cmm_at = mono_add_ms(now, CMM_DELAY_MS);
 	} else {
 		l->cmm_waits = true;
 		l->want_endpoints = true;
 	}
+}
+
+/* A CallMeMaybe goes with Pings. The peer's makes us send them too, without one of ours; two that look for
+ * each other in step would leave one of them mute, whose new address the other never learns. */
+static bool owes_cmm(const struct ladder *l, struct mono now)
+{
+	return l->prober.n_cands > 0 && wants_direct_soon(l, now) &&
+	       mono_due(mono_add_ms(l->last_cmm, ACTIVE_PING_MS), now);
 }
 
 void ladder_round(struct ladder *l, struct mono now, bool with_cmm)
@@ -112,7 +132,7 @@ void ladder_round(struct ladder *l, struct mono now, bool with_cmm)
 	l->last_round = now;
 	prober_prune(&l->prober, now);
 	check_best(l, now, "forgotten");
-	if (prober_ping_all(&l->prober, now, false, 0, 0) > 0 && with_cmm)
+	if ((prober_ping_all(&l->prober, now, interval_ms(l, now)) > 0 || owes_cmm(l, now)) && with_cmm)
 		want_cmm(l, now);
 }
 
@@ -281,6 +301,8 @@ bool ladder_input_pong(struct ladder *l, struct mono now, const struct path_addr
 	l->self->n.recv_pong++;
 	if (from->kind == PATH_DERP)
 		l->heard_derp = from->region;
+	else
+		l->self->udp_pong = now;
 	/* By another transport it closes the transaction but proves nothing (disco, trap 2). */
 	if (from->kind != ping.to.kind)
 		return true;
@@ -526,7 +548,7 @@ static size_t ping_for_user(struct ladder *l, struct mono now, uint64_t id, size
 		n += prober_ping(&l->prober, now, &derp, PROBER_USER, id, size) == 0;
 	if (is_trusted && l->best.path.kind == PATH_DIRECT)
 		return n;
-	return n + prober_ping_all(&l->prober, now, true, id, size);
+	return n + prober_ping_all_user(&l->prober, now, id, size);
 }
 
 int ladder_user_ping(struct ladder *l, struct mono now, uint64_t id, size_t size)

@@ -24,7 +24,8 @@
  *
  * Stock timers hold for idle peers (path-selection 2..7, 18). For an active flow: silence of
  * max(300 ms, 4 x srtt) asks the path in use; two unanswered Pings make it suspect; the next rung
- * is kept warm; a heartbeat every 2 s is followed up (RELIABILITY 8, "How F1 reaches 1 s").
+ * is kept warm; a heartbeat every 2 s is followed up (RELIABILITY 8, "How F1 reaches 1 s"). While such
+ * a flow is not direct, addresses are asked every 2 s and own endpoints looked up every 4 s.
  *
  * Inputs in any state are legal: what does not fit is counted and ignored. After each input and
  * each ladder_tick() the owner drains ladder_poll() and asks ladder_deadline(). */
@@ -161,6 +162,7 @@ struct ladder {
 	struct mono last_relay_discovery; /* ZERO = none, or limits were reset */
 	struct mono cmm_at;               /* when a CallMeMaybe is due; NEVER = none */
 	bool cmm_waits;                   /* for own endpoints */
+	struct mono last_cmm;             /* when one was last wanted; ZERO = never */
 	size_t n_relay_servers;           /* candidate servers known to the node */
 	/* Outputs waiting for ladder_poll(). */
 	struct ladder_pong {

@@ -10,7 +10,7 @@
 enum {
 	NETCHECK_TRIES_MAX = 4,
 	NETCHECK_QUEUE_MAX = 256,
-	NETCHECK_HISTORY_MAX = 64,
+	NETCHECK_HISTORY_MAX = 96, /* 305 s of reports 4 s apart, while a flow looks for a direct path */
 	NETCHECK_NAMES_MAX = 128,
 	NETCHECK_HEARD_MAX = 256,
 };

@@ -4,7 +4,12 @@
 
 #include <string.h>
 
-enum { PINGS_BURST = PATHSELF_PINGS_PER_S / 2, PONGS_BURST = PATHSELF_PONGS_PER_S / 4 };
+enum {
+	PINGS_BURST = PATHSELF_PINGS_PER_S / 2,
+	PONGS_BURST = PATHSELF_PONGS_PER_S / 4,
+	UDP_PONG_MS = 6500, /* the trust window */
+	SILENT_MAX = 2,
+};
 
 void pathself_init(struct pathself *s, struct mono now, const struct node_key *node,
 		   const struct env *env)
@@ -22,6 +27,27 @@ void pathself_set_endpoints(struct pathself *s, struct mono now, const struct ep
 		memcpy(s->eps, eps, n * sizeof(*eps));
 	s->n_eps = n;
 	s->eps_at = now;
+}
+
+static bool has_udp_pong(const struct pathself *s, struct mono now)
+{
+	return !mono_is_zero(s->udp_pong) && mono_before(now, mono_add_ms(s->udp_pong, UDP_PONG_MS));
+}
+
+void pathself_set_stun(struct pathself *s, struct mono now, bool has_answer)
+{
+	if (has_answer)
+		s->n_stun_silent = 0;
+	else if (s->n_stun_silent <= SILENT_MAX)
+		s->n_stun_silent++;
+	if (!has_answer && !pathself_stun_is_hopeless(s, now))
+		s->eps_at = MONO_ZERO;
+}
+
+bool pathself_stun_is_hopeless(const struct pathself *s, struct mono now)
+{
+	/* With UDP to peers but never to a STUN server, that one is what is blocked. */
+	return s->n_stun_silent > SILENT_MAX || (s->n_stun_silent > 0 && !has_udp_pong(s, now));
 }
 
 void pathself_set_ifaddrs(struct pathself *s, const struct ip *addrs, size_t n)

@@ -46,6 +46,8 @@ struct pathself {
 	size_t n_ifaddrs;
 	bool has_udp;    /* false: no UDP path is tried at all (always-DERP switch, no socket) */
 	bool has_direct; /* false: relay and DERP only (never-direct switch) */
+	uint8_t n_stun_silent; /* gatherings in a row that got no answer from outside */
+	struct mono udp_pong;  /* last Pong of any peer by UDP; zero = never */
 	struct bucket pings, pongs;
 	struct pathself_counters n;
 };
@@ -57,6 +59,12 @@ void pathself_init(struct pathself *s, struct mono now, const struct node_key *n
 /* A finished gathering of own endpoints, also when nothing changed: renews freshness. Entries over
  * PATHSELF_EPS_MAX are dropped. Then call ladder_input_own_endpoints() for each ladder. */
 void pathself_set_endpoints(struct pathself *s, struct mono now, const struct ep *eps, size_t n);
+
+/* Tells how that gathering went, behind it: with an answer of a STUN server or without. If peers answered by UDP
+ * meanwhile, UDP has come back and the gathering came too early: its result does not count as fresh. */
+void pathself_set_stun(struct pathself *s, struct mono now, bool has_answer);
+/* Is another gathering soon likely to be in vain? It costs TLS connections then. */
+bool pathself_stun_is_hopeless(const struct pathself *s, struct mono now);
 
 /* Addresses of this host's interfaces, after each link change. */
 void pathself_set_ifaddrs(struct pathself *s, const struct ip *addrs, size_t n);

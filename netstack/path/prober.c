@@ -268,22 +268,34 @@ int prober_ping(struct prober *p, struct mono now, const struct path_addr *to,
 	return 0;
 }
 
-size_t prober_ping_all(struct prober *p, struct mono now, bool is_user, uint64_t user_id,
-		       size_t size)
+static bool may_ping_direct(const struct prober *p)
+{
+	return p->self->has_udp && p->self->has_direct;
+}
+
+size_t prober_ping_all(struct prober *p, struct mono now, int64_t interval_ms)
 {
 	size_t n = 0;
 
-	if (!p->self->has_udp || !p->self->has_direct)
-		return 0;
-	for (size_t i = 0; i < p->n_cands && n < PROBER_ROUND_MAX; i++) {
-		struct prober_cand *c = &p->cands[i];
+	for (size_t i = 0; may_ping_direct(p) && i < p->n_cands && n < PROBER_ROUND_MAX; i++) {
+		const struct prober_cand *c = &p->cands[i];
 		const struct path_addr to = path_direct(&c->ep);
 
-		if (!is_user && !mono_is_zero(c->last_sent) &&
-		    !mono_due(mono_add_s(c->last_sent, PROBER_INTERVAL_S), now))
+		if (!mono_is_zero(c->last_sent) && !mono_due(mono_add_ms(c->last_sent, interval_ms), now))
 			continue;
-		n += prober_ping(p, now, &to, is_user ? PROBER_USER : PROBER_DISCOVERY, user_id,
-				 size) == 0;
+		n += prober_ping(p, now, &to, PROBER_DISCOVERY, 0, 0) == 0;
+	}
+	return n;
+}
+
+size_t prober_ping_all_user(struct prober *p, struct mono now, uint64_t user_id, size_t size)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; may_ping_direct(p) && i < p->n_cands && n < PROBER_ROUND_MAX; i++) {
+		const struct path_addr to = path_direct(&p->cands[i].ep);
+
+		n += prober_ping(p, now, &to, PROBER_USER, user_id, size) == 0;
 	}
 	return n;
 }

@@ -136,10 +136,11 @@ void prober_reset_history(struct prober *p);
 /* Queues one Ping with a fresh id. Returns 0; -ENOBUFS when too many wait; -ENOMEM. */
 MESH_MUST_USE int prober_ping(struct prober *p, struct mono now, const struct path_addr *to,
 			      enum prober_purpose purpose, uint64_t user_id, size_t size);
-/* Queues a Ping to each candidate not pinged in the last 5 s; a user's Pings ignore that limit.
- * Returns how many were queued, at most PROBER_ROUND_MAX. */
-size_t prober_ping_all(struct prober *p, struct mono now, bool is_user, uint64_t user_id,
-		       size_t size);
+/* Queues a discovery Ping to each candidate not pinged in the last 'interval_ms' (PROBER_INTERVAL_S, or less for an
+ * active flow). Returns how many were queued, at most PROBER_ROUND_MAX. */
+size_t prober_ping_all(struct prober *p, struct mono now, int64_t interval_ms);
+/* The same for a person, whose Pings ignore the interval. */
+size_t prober_ping_all_user(struct prober *p, struct mono now, uint64_t user_id, size_t size);
 /* Takes the next queued Ping for sending and stamps it; null: none is waiting. Borrowed until the
  * next call. */
 const struct prober_ping *prober_next(struct prober *p, struct mono now);

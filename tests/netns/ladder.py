@@ -109,7 +109,7 @@ class Ladder:
                     "peer-relay", RELAY_S)
         self.switch("UDP blocked", self.nata.block_udp, "derp", 10)
         self.switch("UDP back", lambda: self.nata.block_udp(False), "peer-relay", 10)
-        self.switch("a NAT opens", lambda: self.nata.become("cone"), "direct", 40)
+        self.switch("a NAT opens", lambda: self.nata.become("cone"), "direct", 10)
         self.switch("it closes again", lambda: self.nata.become("hard"), "peer-relay", 20)
         n_bytes = self.tcp.finish()
         say("ok: the TCP stream survived: %d bytes, checksums equal" % n_bytes)

@@ -2,6 +2,7 @@
 # two machines and is a step of its own in contrib/check.
 NETNS_TESTS = \
 	tests/netns/ladder.py \
+	tests/netns/upgrade.py \
 	tests/netns/grants.py \
 	tests/netns/nat11.py \
 	tests/netns/nat_matrix.py \

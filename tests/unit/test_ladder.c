@@ -196,14 +196,84 @@ static void stale_own_endpoints_are_gathered_before_call_me_maybe(void **state)
 	assert_int_equal(n_sent(r, DISCO_CALL_ME_MAYBE, NULL), 1);
 }
 
-static void an_address_is_pinged_every_5_s_while_on_derp(void **state)
+static void an_active_flow_on_derp_pings_an_address_every_2_s(void **state)
 {
 	struct rig *r = *state;
 	const struct path_addr p1 = path_direct(&E1);
 
 	forget(r);
 	run(r, 19900, true);
-	assert_int_equal(n_sent(r, DISCO_PING, &p1), 4);
+	assert_int_equal(n_sent(r, DISCO_PING, &p1), 10);
+}
+
+static void an_idle_peer_on_derp_is_pinged_with_every_second_heartbeat(void **state)
+{
+	struct rig *r = *state;
+	const struct path_addr p1 = path_direct(&E1);
+
+	ladder_input_sent(&r->l, r->now);
+	run(r, 11500, false); /* not active any more */
+	forget(r);
+	run(r, 30000, false); /* 5 s for an address, heartbeats 3 s apart */
+	assert_int_equal(n_sent(r, DISCO_PING, &p1), 5);
+}
+
+static void a_peer_that_calls_in_step_does_not_silence_us(void **state)
+{
+	struct rig *r = *state;
+	const struct disco_eps eps = { .n_eps = 1, .n_total = 1, .eps = { E2 } };
+
+	run(r, 1900, true);
+	forget(r);
+	/* Its CallMeMaybe always comes first and has us ping all. */
+	for (int i = 0; i < 10; i++) {
+		ladder_input_call_me_maybe(&r->l, r->now, &eps);
+		pathself_set_endpoints(&r->self, r->now, &OWN, 1);
+		ladder_input_own_endpoints(&r->l, r->now);
+		drain(r);
+		run(r, 1950, true);
+	}
+	assert_in_range(n_sent(r, DISCO_CALL_ME_MAYBE, NULL), 8, 11);
+}
+
+static void an_active_flow_on_derp_looks_up_its_endpoints_every_4_s(void **state)
+{
+	struct rig *r = *state;
+
+	pathself_set_endpoints(&r->self, r->now, &OWN, 1);
+	for (int i = 0; i < 200; i++) {
+		run(r, 100, true);
+		if (r->n_outs && r->outs[r->n_outs - 1].kind == LADDER_WANT_ENDPOINTS) {
+			pathself_set_endpoints(&r->self, r->now, &OWN, 1);
+			ladder_input_own_endpoints(&r->l, r->now);
+		}
+	}
+	assert_int_equal(n_kind(r, LADDER_WANT_ENDPOINTS), 4);
+	/* Where nothing answers they cost more than they give. */
+	pathself_set_stun(&r->self, r->now, false);
+	forget(r);
+	for (int i = 0; i < 200; i++) {
+		run(r, 100, true);
+		if (r->n_outs && r->outs[r->n_outs - 1].kind == LADDER_WANT_ENDPOINTS) {
+			pathself_set_endpoints(&r->self, r->now, &OWN, 1);
+			ladder_input_own_endpoints(&r->l, r->now);
+		}
+	}
+	assert_int_equal(n_kind(r, LADDER_WANT_ENDPOINTS), 2);
+	/* But if peers answer by UDP, the report came too early: at once again. */
+	forget(r);
+	r->self.udp_pong = r->now;
+	pathself_set_stun(&r->self, r->now, false);
+	run(r, 2100, true);
+	assert_int_equal(n_kind(r, LADDER_WANT_ENDPOINTS), 1);
+	/* Unless that went on. */
+	pathself_set_endpoints(&r->self, r->now, &OWN, 1);
+	ladder_input_own_endpoints(&r->l, r->now);
+	r->self.udp_pong = r->now;
+	pathself_set_stun(&r->self, r->now, false);
+	assert_true(pathself_stun_is_hopeless(&r->self, r->now));
+	pathself_set_stun(&r->self, r->now, true);
+	assert_false(pathself_stun_is_hopeless(&r->self, r->now));
 }
 
 static void heartbeats_end_45_s_after_the_last_packet(void **state)
@@ -502,7 +572,10 @@ int main(void)
 		T(an_unused_peer_is_left_alone),
 		T(the_first_packet_pings_all_then_says_call_me_maybe),
 		T(stale_own_endpoints_are_gathered_before_call_me_maybe),
-		T(an_address_is_pinged_every_5_s_while_on_derp),
+		T(an_active_flow_on_derp_pings_an_address_every_2_s),
+		T(an_idle_peer_on_derp_is_pinged_with_every_second_heartbeat),
+		T(a_peer_that_calls_in_step_does_not_silence_us),
+		T(an_active_flow_on_derp_looks_up_its_endpoints_every_4_s),
 		T(heartbeats_end_45_s_after_the_last_packet),
 		T(a_pong_makes_a_path_trusted_for_6500_ms),
 		T(silence_makes_an_active_path_suspect_within_a_second),
