@@ -500,8 +500,9 @@ int store_get_identity(struct store *s, struct store_identity *id)
 	if (ret == -ENOENT && !s->pending &&
 	    (query_one(s->db, "SELECT count(*) FROM state", NULL, 0, &n) || n > 0))
 		ret = -EIO;
+	if (!ret && (bytes_size(&row) != IDENTITY_SIZE || rd_u8(&r) != IDENTITY_VERSION))
+		ret = -EIO;
 	if (!ret) {
-		ret = bytes_size(&row) == IDENTITY_SIZE && rd_u8(&r) == IDENTITY_VERSION ? 0 : -EIO;
 		id->is_registered = rd_u8(&r) != 0;
 		rd_bytes(&r, id->machine.b, KEY_SIZE);
 		rd_bytes(&r, id->node.b, KEY_SIZE);
