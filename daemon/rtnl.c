@@ -25,6 +25,7 @@ enum {
 	RESTORE_MS = 250,
 	RESTORE_BURST = 10, /* then one every RESTORE_EVERY_S */
 	RESTORE_EVERY_S = 5,
+	RESTORE_COST_MS = RESTORE_EVERY_S * 1000,
 	ADDRS_MAX = 4096,
 };
 
@@ -51,8 +52,8 @@ struct rtnl {
 	/* The last wanted state, to be restored when somebody removes parts of it. */
 	struct rtnl_wanted wanted; /* its lists are owned */
 	bool has_wanted;
-	double tokens;
-	struct mono tokens_at;
+	int64_t credit_ms; /* of restoring: one costs RESTORE_COST_MS */
+	struct mono credit_at;
 };
 
 /* --- requests --- */
@@ -464,15 +465,15 @@ static void restore_due(void *ctx, struct mono now)
 	const uint64_t before = r->req.total;
 	char err[RTNL_ERR_MAX];
 
-	r->tokens += (double)mono_since_ms(now, r->tokens_at) / (1000.0 * RESTORE_EVERY_S);
-	r->tokens_at = now;
-	if (r->tokens > RESTORE_BURST)
-		r->tokens = RESTORE_BURST;
-	if (r->tokens < 1) {
+	r->credit_ms += mono_since_ms(now, r->credit_at);
+	r->credit_at = now;
+	if (r->credit_ms > RESTORE_BURST * RESTORE_COST_MS)
+		r->credit_ms = RESTORE_BURST * RESTORE_COST_MS;
+	if (r->credit_ms < RESTORE_COST_MS) {
 		loop_timer_set(r->loop, &r->restore, mono_add_s(now, RESTORE_EVERY_S));
 		return;
 	}
-	r->tokens -= 1;
+	r->credit_ms -= RESTORE_COST_MS;
 	if (rtnl_make_so(&r->req, &r->wanted, err) < 0)
 		log_warn(r->log, "rtnl: %s", err);
 	else if (r->req.total != before)
@@ -600,8 +601,8 @@ int rtnl_open(struct rtnl **out, struct loop *loop, const struct log *log, uint3
 	r->ctx = ctx;
 	r->coalesce = (struct loop_timer){ .fn = coalesce_due, .ctx = r };
 	r->restore = (struct loop_timer){ .fn = restore_due, .ctx = r };
-	r->tokens = RESTORE_BURST;
-	r->tokens_at = loop_now(loop);
+	r->credit_ms = RESTORE_BURST * RESTORE_COST_MS;
+	r->credit_at = loop_now(loop);
 	err = rtnl_req_open(&r->req);
 	if (!err)
 		err = open_monitor(r);
