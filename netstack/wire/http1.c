@@ -162,6 +162,9 @@ static int on_head(http1_parser *p)
 	h->is_chunked = http1_has_token(h, "Transfer-Encoding", "chunked");
 	h->is_upgrade = http1_get(h, "Upgrade") && http1_has_token(h, "Connection", "upgrade") &&
 			(requests || h->status == 101);
+	/* The packaged parsers differ in what they take for the end of such an answer. */
+	if (h->status == 101 && !h->is_upgrade)
+		return fail(h, -EBADMSG, "a switch of protocols that names none");
 	if (h->content_size > 0 && (uint64_t)h->content_size > h->body_max && !h->answers_head)
 		return fail(h, -ENOBUFS, "the body is too large");
 	if (h->answers_head)

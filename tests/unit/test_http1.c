@@ -179,6 +179,7 @@ static void http1_refuses(void **state)
 					    "aaaaaaaaaaaaaaaaaaaaa\r\n" },
 		{ HTTP1_RESPONSES, -EBADMSG, "SSH-2.0-OpenSSH_9.2\r\n" },
 		{ HTTP1_RESPONSES, -EBADMSG, "HTTP/1.1 abc\r\n\r\n" },
+		{ HTTP1_RESPONSES, -EBADMSG, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\n\r\n" },
 	};
 	static struct http1 h;
 
