@@ -196,27 +196,30 @@ static void act_persist_floor(struct meshd *m, const struct engine_out *o)
 
 static void act_persist_map(struct meshd *m, struct mono now, const struct engine_out *o)
 {
-	free(m->map_text);
-	free(m->map_url);
-	m->map_text = o->size ? malloc(o->size) : NULL;
-	m->map_url = strdup(o->name ? o->name : "");
-	m->map_size = m->map_text ? o->size : 0;
-	if (m->map_text)
-		memcpy(m->map_text, o->data, o->size);
-	else if (store_del_map(m->store) < 0)
+	const struct mono soon = mono_add_ms(now, MESHD_MAP_DELAY_MS);
+
+	m->map_is_due = o->is_on;
+	if (!o->is_on && store_del_map(m->store) < 0)
 		log_warn(&m->log, "store: map: not removed");
-	if (m->map_text && mono_is_never(m->map_timer.node.deadline))
-		loop_timer_set(m->loop, &m->map_timer, mono_add_ms(now, MESHD_MAP_DELAY_MS));
+	if (o->is_on && mono_is_never(m->map_timer.node.deadline))
+		loop_timer_set(m->loop, &m->map_timer,
+			       mono_is_zero(m->map_stored)
+				       ? soon
+				       : mono_max(soon, mono_add_s(m->map_stored, MESHD_MAP_INTERVAL_S)));
 }
 
 void act_store_map(struct meshd *m)
 {
-	if (m->map_text && m->map_url && store_put_map(m->store, m->map_url, m->map_text, m->map_size) < 0)
+	const char *url = NULL;
+	size_t size = 0;
+	char *text = m->map_is_due ? engine_map_text(m->engine, &url, &size) : NULL;
+
+	if (m->map_is_due && (!text || store_put_map(m->store, url, text, size) < 0))
 		log_warn(&m->log, "store: map: not written");
-	free(m->map_text);
-	free(m->map_url);
-	m->map_text = m->map_url = NULL;
-	m->map_size = 0;
+	free(text);
+	if (m->map_is_due)
+		m->map_stored = loop_now(m->loop);
+	m->map_is_due = false;
 }
 
 static void act_data(struct meshd *m, struct mono now, const struct engine_out *o)

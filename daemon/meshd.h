@@ -36,6 +36,7 @@ enum {
 	MESHD_WAITERS_MAX = 16,
 	MESHD_READY_MAX = 64,
 	MESHD_MAP_DELAY_MS = 1000, /* a burst of deltas is stored once */
+	MESHD_MAP_INTERVAL_S = 30, /* and never more often than this: a large map is megabytes */
 	MESHD_RELAY_STATS_S = 5,
 	MESHD_FIREWALL_S = 30, /* how old the knowledge about the firewall may be */
 	MESHD_COUNTERS_MAX = 128,
@@ -79,9 +80,8 @@ struct meshd {
 	/* Streams with bytes to take and no room yet. */
 	uint32_t ready[MESHD_READY_MAX];
 	size_t n_ready;
-	/* The map to be stored; null = nothing waits. */
-	char *map_text, *map_url;
-	size_t map_size;
+	bool map_is_due;         /* the map changed since it was stored ... */
+	struct mono map_stored;  /* ... at this time; ZERO = never */
 
 	bool login_due;          /* a login follows: the last one's error is over, though not yet gone */
 	struct meshd_ping pings[MESHD_PINGS_MAX];

@@ -70,6 +70,7 @@ struct epeer {
 	struct epeer *dirty_next;
 	bool is_dirty;
 	bool is_usable;              /* not expired: is part of the view */
+	bool is_relay;               /* may relay for this node, as of the last look */
 	uint32_t advertised;         /* local index of the key pair that our disco key was told on */
 	struct engine_staged *staged, *staged_last;
 	size_t n_staged;
@@ -146,12 +147,14 @@ struct engine {
 	struct map by_disco;        /* disco key -> first epeer */
 	struct epeer **slots;       /* by peer_id.index; owned */
 	size_t n_slots, cap_slots;
+	size_t free_slot;           /* no slot before this one is free */
 	uint32_t next_gen;
 	struct heap timers;
 	struct epeer *dirty;
 	struct epeer *dirty_last;
 	bool view_due;
 	bool host_due;
+	bool relays_due;            /* a peer that may relay, or may from now on, changed */
 	struct engine_view_peer *view_peers; /* of the last view output; owned */
 	struct prefix *host_addrs, *host_routes; /* of the last host output; owned */
 
@@ -260,6 +263,9 @@ void em_tick(struct engine *e, struct mono now);
 /* Builds and queues the view and the host's wanted state if they are due. */
 void em_publish(struct engine *e, struct mono now);
 void em_hostinfo(struct engine *e, struct mono now);
+/* The control client has a new map; what is different to the old one is in 'change'. */
+void em_take_map(struct engine *e, struct mono now, const struct netmap *map,
+		 const struct netmap_change *change);
 
 /* engine_net.c */
 void en_pump(struct engine *e, struct mono now);

@@ -254,23 +254,44 @@ void em_publish(struct engine *e, struct mono now)
 
 /* ---- map ---- */
 
+static void set_usable(struct engine *e, struct epeer *p, int64_t s)
+{
+	const bool ok = !netmap_node_expired(p->node, s);
+
+	if (ok == p->is_usable)
+		return;
+	p->is_usable = ok;
+	if (!ok && p->dev)
+		device_reset(&e->device, p->dev);
+	e->view_due = e->host_due = true;
+	e->relays_due |= p->is_relay;
+}
+
+static void expire_at(struct engine *e, struct mono now, int64_t at_s, int64_t s)
+{
+	e->expiry_s = at_s;
+	e->expiry_at = at_s ? mono_add_s(now, at_s - s + EXPIRY_LATE_S) : MONO_NEVER;
+}
+
 static void check_expiry(struct engine *e, struct mono now)
 {
-	int64_t s = wall_s(e);
+	const int64_t s = wall_s(e);
 
-	for (size_t i = 0; i < e->n_slots; i++) {
-		struct epeer *p = e->slots[i];
-		bool ok = p && !netmap_node_expired(p->node, s);
+	for (size_t i = 0; i < e->n_slots; i++)
+		if (e->slots[i])
+			set_usable(e, e->slots[i], s);
+	expire_at(e, now, e->map ? netmap_next_expiry(e->map, s) : 0, s);
+}
 
-		if (!p || ok == p->is_usable)
-			continue;
-		p->is_usable = ok;
-		if (!ok && p->dev)
-			device_reset(&e->device, p->dev);
-		e->view_due = e->host_due = true;
-	}
-	e->expiry_s = e->map ? netmap_next_expiry(e->map, s) : 0;
-	e->expiry_at = e->expiry_s ? mono_add_s(now, e->expiry_s - s + EXPIRY_LATE_S) : MONO_NEVER;
+/* The same for one peer that changed. The next expiry only comes nearer: that of a peer that left is looked at
+ * in vain, once. */
+static void check_peer_expiry(struct engine *e, struct mono now, struct epeer *p)
+{
+	const int64_t s = wall_s(e), at_s = p->node->key_expiry_s;
+
+	set_usable(e, p, s);
+	if (at_s > s && (!e->expiry_s || at_s < e->expiry_s))
+		expire_at(e, now, at_s, s);
 }
 
 static void apply_peer(struct engine *e, struct mono now, const struct netmap_node_change *c)
@@ -290,9 +311,12 @@ static void apply_peer(struct engine *e, struct mono now, const struct netmap_no
 		err = ep_add(e, now, c->node);
 	if (err)
 		log_warn(e->env->log, "map: %s: cannot be added: %s", c->node->name, strerror(-err));
+	p = ep_by_node(e, c->id);
+	if (p)
+		check_peer_expiry(e, now, p);
 }
 
-/* Peers that did not change may still have moved to other memory. */
+/* Peers that are equal may still have moved to other memory. */
 static void refresh_nodes(struct engine *e)
 {
 	for (size_t i = 0; i < e->n_slots; i++) {
@@ -305,8 +329,7 @@ static void refresh_nodes(struct engine *e)
 
 static void apply_change(struct engine *e, struct mono now, const struct netmap_change *c)
 {
-	const unsigned view = NETMAP_SELF | NETMAP_FILTER;
-	bool relays = c->bits & (NETMAP_SELF | NETMAP_FILTER | NETMAP_PEERS);
+	const unsigned all = NETMAP_SELF | NETMAP_FILTER;
 	bool event = c->bits & NETMAP_FILTER;
 
 	for (size_t i = 0; i < c->n_peers; i++) {
@@ -316,37 +339,40 @@ static void apply_change(struct engine *e, struct mono now, const struct netmap_
 		apply_peer(e, now, pc);
 	}
 	e->is_locked = netmap_is_locked(e->map);
-	if (c->bits & view)
-		e->view_due = e->host_due = true;
-	check_expiry(e, now);
+	if (c->bits & all) {
+		e->view_due = e->host_due = e->relays_due = true;
+		check_expiry(e, now);
+	}
 	if (c->bits & NETMAP_DERP)
 		en_derp_map(e, now, netmap_derp(e->map));
 	if (c->bits & NETMAP_SELF)
 		er_set(e, now);
-	if (relays)
+	if (e->relays_due || event)
 		er_candidates(e, now, event);
 	e->state_due |= c->bits & (NETMAP_SELF | NETMAP_HEALTH | NETMAP_LOCK);
 }
 
-static void persist_map(struct engine *e)
+static void persist_map(struct engine *e, bool is_on)
 {
-	struct json_w w = { 0 };
-	struct engine_out *o;
-	size_t size;
-	char *text;
+	struct engine_out *o = eq_push(e, ENGINE_PERSIST_MAP, NULL, 0);
 
-	netmap_write(&w, e->map);
-	text = json_w_take(&w, &size);
-	if (!text)
-		return;
-	o = eq_push(e, ENGINE_PERSIST_MAP, text, size);
 	if (o)
-		o->name = e->map_url;
-	free(text);
+		o->is_on = is_on;
 }
 
-static void new_map(struct engine *e, struct mono now, const struct netmap *map,
-		    const struct netmap_change *change)
+char *engine_map_text(const struct engine *e, const char **url, size_t *size)
+{
+	struct json_w w = { 0 };
+
+	if (!e->map)
+		return NULL;
+	*url = e->map_url;
+	netmap_write(&w, e->map);
+	return json_w_take(&w, size);
+}
+
+void em_take_map(struct engine *e, struct mono now, const struct netmap *map,
+		 const struct netmap_change *change)
 {
 	struct netmap *old = e->map;
 
@@ -355,11 +381,12 @@ static void new_map(struct engine *e, struct mono now, const struct netmap *map,
 	e->map_is_cached = false;
 	(void)snprintf(e->map_url, sizeof(e->map_url), "%s", ctlclient_saved(e->ctl)->url);
 	apply_change(e, now, change);
-	refresh_nodes(e);
+	if (change->has_moved)
+		refresh_nodes(e);
 	ep_pump(e, now);
 	netmap_put(old);
 	if (change->bits)
-		persist_map(e);
+		persist_map(e, true);
 }
 
 /* The map of the last run is used until the server speaks (RELIABILITY 7, rule 8). */
@@ -375,17 +402,13 @@ static void use_cached_map(struct engine *e, struct mono now)
 
 static void drop_map(struct engine *e, struct mono now)
 {
-	struct engine_out *o;
-
 	for (size_t i = 0; i < e->n_slots; i++)
 		if (e->slots[i])
 			ep_del(e, now, e->slots[i]);
 	netmap_put(e->map);
 	e->map = NULL;
 	e->view_due = e->host_due = true;
-	o = eq_push(e, ENGINE_PERSIST_MAP, NULL, 0);
-	if (o)
-		o->name = e->map_url;
+	persist_map(e, false);
 }
 
 /* ---- client's outputs ---- */
@@ -441,7 +464,7 @@ static void ctl_output(struct engine *e, struct mono now, const struct ctlclient
 		e->state_due = true;
 		break;
 	case CTLCLIENT_OUT_NETMAP:
-		new_map(e, now, c->map, c->change);
+		em_take_map(e, now, c->map, c->change);
 		e->state_due = true;
 		break;
 	case CTLCLIENT_OUT_LOGOUT:

@@ -169,7 +169,7 @@ static int add_session(struct engine *e, struct epeer *p)
 
 static int take_slot(struct engine *e, struct epeer *p)
 {
-	size_t i = 0;
+	size_t i = e->free_slot;
 
 	while (i < e->n_slots && e->slots[i])
 		i++;
@@ -185,8 +185,18 @@ static int take_slot(struct engine *e, struct epeer *p)
 	if (i == e->n_slots)
 		e->n_slots++;
 	e->slots[i] = p;
+	e->free_slot = i + 1;
 	p->id = (struct peer_id){ .index = (uint32_t)i, .gen = ++e->next_gen };
 	return 0;
+}
+
+/* The list of relays is made anew if this peer was in it, or is to be. */
+static void note_relay(struct engine *e, struct epeer *p)
+{
+	const bool was = p->is_relay;
+
+	p->is_relay = er_is_target(e, p->node);
+	e->relays_due |= was || p->is_relay;
 }
 
 int ep_add(struct engine *e, struct mono now, const struct map_node *node)
@@ -220,6 +230,7 @@ int ep_add(struct engine *e, struct mono now, const struct map_node *node)
 	disco_link(e, p, &node->disco);
 	set_ladder(e, now, p);
 	ladder_input_relays(&p->ladder, now, relayclient_n_servers(&e->relayc, &p->key), false);
+	note_relay(e, p);
 	e->view_due = e->host_due = true;
 	return 0;
 }
@@ -247,6 +258,9 @@ void ep_del(struct engine *e, struct mono now, struct epeer *p)
 	if (ep_by_key(e, &p->key) == p)
 		map_del(&e->by_key, &p->key);
 	e->slots[p->id.index] = NULL;
+	if (p->id.index < e->free_slot)
+		e->free_slot = p->id.index;
+	e->relays_due |= p->is_relay;
 	heap_del(&e->timers, &p->timer);
 	e->dirty_last = NULL;
 	while (*link) {
@@ -266,6 +280,7 @@ void ep_del(struct engine *e, struct mono now, struct epeer *p)
 void ep_update(struct engine *e, struct mono now, struct epeer *p, const struct map_node *node, unsigned bits)
 {
 	p->node = node;
+	note_relay(e, p);
 	if (bits & (NETMAP_NODE_DISCO | NETMAP_NODE_DISCO_NEW)) {
 		disco_unlink(e, p);
 		disco_link(e, p, &node->disco);

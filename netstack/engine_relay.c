@@ -52,13 +52,17 @@ void er_candidates(struct engine *e, struct mono now, bool is_event)
 	size_t n = 0;
 	bool added;
 
+	e->relays_due = false;
 	if (self)
 		relayclient_set_enabled(&e->relayc, !map_node_has_cap(self, "disable-relay-client") &&
 							    !map_node_has_cap(self, "only-tcp-443"));
-	for (size_t i = 0; i < e->n_slots && n < RELAYCLIENT_SERVERS_MAX; i++) {
-		const struct epeer *p = e->slots[i];
+	for (size_t i = 0; i < e->n_slots; i++) {
+		struct epeer *p = e->slots[i];
 
-		if (p && p->is_usable && er_is_target(e, p->node))
+		if (!p)
+			continue;
+		p->is_relay = er_is_target(e, p->node);
+		if (p->is_relay && p->is_usable && n < RELAYCLIENT_SERVERS_MAX)
 			servers[n++] = (struct relayclient_server){ .node = p->key, .disco = p->disco };
 	}
 	if (self && n < RELAYCLIENT_SERVERS_MAX && e->relays.state == RELAYSERVER_ON && er_is_target(e, self))

@@ -14,3 +14,7 @@ EXTRA_DIST += tests/vectors tests/pure.allow tests/size.allow tests/codespell.ig
 check_PROGRAMS += tests/bench/insn
 tests_bench_insn_LDADD = libdaemon.a $(LDADD) $(URCU_LIBS)
 EXTRA_DIST += tests/insn.baseline
+
+# What a large map costs.
+check_PROGRAMS += tests/bench/netmap
+tests_bench_netmap_LDADD = libdaemon.a $(LDADD) $(URCU_LIBS) -lm

@@ -443,6 +443,8 @@ static int diff_peers(const struct netmap *old, const struct netmap *now, struct
 			bits = netmap_node_diff(&x->n, &y->n);
 			if (bits)
 				err = add_change(c, y->n.id, bits, &x->n, &y->n);
+			else if (x != y)
+				c->has_moved = true;
 			cursor_next(&a);
 			cursor_next(&b);
 		}

@@ -67,6 +67,7 @@ struct netmap_change {
 	struct netmap_node_change *peers; /* ordered by id */
 	size_t n_peers;
 	size_t peers_cap;   /* room in 'peers' */
+	bool has_moved;     /* a peer that is equal is another object in the new map */
 };
 
 enum netmap_mode {

@@ -241,14 +241,11 @@ static void act_derp_in(struct whole *x, const struct engine_out *o)
 
 static void act_map(struct whole *x, const struct engine_out *o)
 {
+	const char *url;
+
 	free(x->disk.map);
-	x->disk.map = NULL;
-	x->disk.map_size = o->size;
-	if (!o->size)
-		return;
-	x->disk.map = malloc(o->size);
-	assert_non_null(x->disk.map);
-	memcpy(x->disk.map, o->data, o->size);
+	x->disk.map_size = 0;
+	x->disk.map = o->is_on ? engine_map_text(x->e, &url, &x->disk.map_size) : NULL;
 }
 
 static void act_data(struct whole *x, const struct engine_out *o)
