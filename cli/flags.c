@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/near.h"
 #include "wire/apijson.h"
 
 enum { SUGGEST_DISTANCE = 2, NAME_MAX_LEN = 64 };
@@ -157,40 +158,14 @@ static enum flags_result fail_value(char err[static FLAGS_ERR_MAX], const struct
 
 /* --- suggestions --- */
 
-/* Levenshtein distance, or more than SUGGEST_DISTANCE when it is certain to be above. */
-static size_t distance(const char *a, const char *b)
-{
-	size_t row[NAME_MAX_LEN + 1], la = strlen(a), lb = strlen(b);
-
-	if (la > NAME_MAX_LEN || lb > NAME_MAX_LEN)
-		return SUGGEST_DISTANCE + 1;
-	for (size_t j = 0; j <= lb; j++)
-		row[j] = j;
-	for (size_t i = 1; i <= la; i++) {
-		size_t diag = row[0];
-
-		row[0] = i;
-		for (size_t j = 1; j <= lb; j++) {
-			size_t up = row[j], best = diag + (a[i - 1] != b[j - 1]);
-
-			if (up + 1 < best)
-				best = up + 1;
-			if (row[j - 1] + 1 < best)
-				best = row[j - 1] + 1;
-			row[j] = best;
-			diag = up;
-		}
-	}
-	return row[lb];
-}
-
 const char *flags_suggest(const struct flag *table, size_t n, const char *name)
 {
 	size_t best = SUGGEST_DISTANCE + 1;
 	const char *found = NULL;
 
 	for (size_t i = 0; i < n; i++) {
-		size_t d = table[i].is_hidden ? SUGGEST_DISTANCE + 1 : distance(name, table[i].name);
+		size_t d = table[i].is_hidden ? SUGGEST_DISTANCE + 1 :
+						near_distance(name, table[i].name, SUGGEST_DISTANCE);
 
 		if (d < best) {
 			best = d;

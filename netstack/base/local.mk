@@ -10,7 +10,8 @@ libnetstack_a_SOURCES += \
 	netstack/base/key.c netstack/base/key.h \
 	netstack/base/log.c netstack/base/log.h \
 	netstack/base/map.c netstack/base/map.h \
-	netstack/base/mono.h
+	netstack/base/mono.h \
+	netstack/base/near.c netstack/base/near.h
 
 check_PROGRAMS += \
 	tests/unit/test_base

@@ -11,7 +11,7 @@
 #include <sodium.h>
 
 #include "base/log.h"
-#include "coord/near.h"
+#include "base/near.h"
 #include "wire/json.h"
 
 /* One call. */

@@ -9,7 +9,6 @@ libnetstack_a_SOURCES += \
 	netstack/coord/mapbuild.h \
 	netstack/coord/mapstream.c \
 	netstack/coord/mapview.c netstack/coord/mapview.h \
-	netstack/coord/near.c netstack/coord/near.h \
 	netstack/coord/policyfile.h \
 	netstack/coord/policyint.h \
 	netstack/coord/policyparse.c netstack/coord/policyparse.h \

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "coord/near.h"
+#include "base/near.h"
 #include "coord/policyint.h"
 #include "coord/policyparse.h"
 #include "wire/json.h"

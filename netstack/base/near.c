@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Edit distance: see near.h. */
-#include "coord/near.h"
+#include "base/near.h"
 
 #include <string.h>
 
