@@ -160,7 +160,7 @@ enum dp_event_kind {
 			       handshake, stage it (at most 128 a peer), dp_inject() it when the key
 			       is in use */
 	DP_EV_DERP_OUT,     /* sealed packet to 'peer', to be sent through 'path.region' */
-	DP_EV_TSMP, /* inner IP packet with protocol 99 from 'peer' by 'path'; never reaches the
+	DP_EV_TSMP, /* inner IP packet with protocol 99, or answer to an echo of our own, from 'peer' by 'path'; never reaches the
 		       host */
 	DP_EV_KEY_ACTIVITY, /* key pair 'local_index' of 'peer' sealed or opened its first packet,
 			       or some more 500 ms later: read keypair_activity(). The first opened
@@ -179,7 +179,7 @@ enum dp_via { DP_VIA_DIRECT, DP_VIA_RELAY, DP_VIA_DERP, DP_VIA_N };
 
 struct dp_activity {
 	uint64_t tx_pkts[DP_VIA_N],
-		tx_bytes[DP_VIA_N]; /* since the last event; bytes of inner packets */
+		tx_bytes[DP_VIA_N]; /* since the last event; bytes of WireGuard messages, as upstream counts */
 	uint64_t rx_pkts[DP_VIA_N], rx_bytes[DP_VIA_N];
 	uint64_t tx_data_pkts, rx_data_pkts;    /* those that were not keepalives */
 	struct mono last_tx, last_rx;           /* last authentic packet ever; MONO_ZERO = never */

@@ -16,6 +16,7 @@
 
 #include "daemon/dpstate.h"
 #include "wire/classify.h"
+#include "wire/echo.h"
 #include "wire/ip.h"
 #include "wire/offload.h"
 #include "wire/wgmsg.h"
@@ -156,7 +157,7 @@ static void deliver(struct in *in, const struct dp_peer *peer, const struct in_s
 		drop(in, DP_IN_ACL, 1);
 		return;
 	}
-	if (ip.proto == IP_PKT_TSMP) {
+	if (ip.proto == IP_PKT_TSMP || echo_is_answer(&ip, NULL)) {
 		const struct dp_note note = {
 			.kind = DP_EV_TSMP, .peer = peer->id, .path = src->path, .when = in->now
 		};
@@ -187,7 +188,7 @@ static void note_rx_path(struct in *in, struct dp_peer *peer, const struct in_sr
 
 /* What a group of fresh packets from one source adds up to. */
 struct in_sum {
-	uint64_t n, n_data, bytes, inner;
+	uint64_t n, n_data, bytes;
 };
 
 static void count_fresh(struct in *in, struct dp_key *key, const struct in_src *src,
@@ -199,7 +200,7 @@ static void count_fresh(struct in *in, struct dp_key *key, const struct in_src *
 	counter_add(&in->w.tally.in_pkts[src->kind], sum->n);
 	counter_add(&in->w.tally.in_bytes[src->kind], sum->bytes + head * sum->n);
 	counter_add(&peer->rx_pkts[src->via], sum->n);
-	counter_add(&peer->rx_bytes[src->via], sum->inner);
+	counter_add(&peer->rx_bytes[src->via], sum->bytes);
 	counter_set(&peer->last_rx, (uint64_t)in->now.ns);
 	counter_set(&peer->last_rx_via[src->via], (uint64_t)in->now.ns);
 	if (sum->n_data) {
@@ -251,7 +252,6 @@ static uint32_t open_group(struct in *in, uint32_t first)
 			continue;
 		sum.n++;
 		sum.bytes += sizes[i];
-		sum.inner += p->size;
 		if (p->size) {
 			sum.n_data++;
 			deliver(in, key->peer, src, p->data, p->size);

@@ -354,7 +354,7 @@ static void place(struct out *o, struct dp_key *key, const struct dp_targets *ts
 		o->kpkts[o->n_pkts] = (struct keypair_pkt){ .data = p, .size = n };
 		o->pkts[o->n_pkts++] = (struct out_pkt){ key, ts, counter0 + i, true };
 		o->used += head + n + keypair_room(n);
-		bytes += n;
+		bytes += WGMSG_DATA_HDR_SIZE + n + keypair_room(n);
 	}
 	counter_add(&key->peer->tx_pkts[ts->t[0].via], split->n_segs);
 	counter_add(&key->peer->tx_bytes[ts->t[0].via], bytes);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "engine_int.h"
+#include "wire/echo.h"
 #include "wire/tsmp.h"
 
 static int init_machines(struct engine *e, struct mono now, const struct engine_cfg *cfg)
@@ -194,7 +195,12 @@ void engine_tick(struct engine *e, struct mono now)
 
 /* ---- user pings ---- */
 
-static int tsmp_ping(struct engine *e, struct mono now, uint64_t id, struct epeer *p)
+static_assert((int)ECHO_SIZE_MAX <= (int)TSMP_SIZE_MAX, "one buffer for both");
+static_assert((int)ECHO_ID_SIZE == (int)TSMP_ID_SIZE, "one id for both");
+
+/* A ping through the tunnel: TSMP, which the peer's program answers, or ICMP, which its host does. */
+static int inner_ping(struct engine *e, struct mono now, uint64_t id, enum pingresult_type type,
+		      const struct epeer *p)
 {
 	struct tsmp_msg m = { .kind = TSMP_PING };
 	uint8_t buf[TSMP_SIZE_MAX];
@@ -209,13 +215,16 @@ static int tsmp_ping(struct engine *e, struct mono now, uint64_t id, struct epee
 	env_fill(e->env, m.id, sizeof(m.id));
 	if (!ep_cap_pair(netmap_self(e->map), p->node, &m.src, &m.dst))
 		return -ENOENT;
-	n = tsmp_write(buf, sizeof(buf), &m);
+	if (type == PING_TSMP)
+		n = tsmp_write(buf, sizeof(buf), &m);
+	else
+		n = echo_write(buf, sizeof(buf), &m.src, &m.dst, m.id);
 	o = n > 0 ? eq_push(e, ENGINE_INJECT, buf, (size_t)n) : NULL;
 	if (!o)
 		return -ENOMEM;
 	o->peer = p->id;
-	e->pings[i] = (struct engine_ping){ .id = id, .at = now, .node_id = p->node_id };
-	memcpy(e->pings[i].tsmp, m.id, sizeof(m.id));
+	e->pings[i] = (struct engine_ping){ .id = id, .type = type, .at = now, .node_id = p->node_id };
+	memcpy(e->pings[i].token, m.id, sizeof(m.id));
 	return 0;
 }
 
@@ -240,9 +249,9 @@ int engine_ping(struct engine *e, struct mono now, uint64_t id, const struct ip 
 		ep_touch(e, p);
 		break;
 	case PING_TSMP:
-		err = tsmp_ping(e, now, id, p);
-		break;
 	case PING_ICMP:
+		err = inner_ping(e, now, id, type, p);
+		break;
 	case PING_PEERAPI:
 		err = -ENOSYS;
 		break;

@@ -197,7 +197,7 @@ void engine_input_want(struct engine *e, struct mono now, struct peer_id peer, c
 /* Sealed packet to 'peer', to go by DERP 'region'. */
 void engine_input_derp_out(struct engine *e, struct mono now, struct peer_id peer, uint32_t region,
 			   const uint8_t *data, size_t size);
-/* Inner packet of protocol 99 from 'peer'. */
+/* Inner packet of protocol 99 from 'peer', or its answer to an ICMP echo of engine_ping(). */
 void engine_input_tsmp(struct engine *e, struct mono now, struct peer_id peer, const struct path_addr *path,
 		       const uint8_t *data, size_t size);
 /* A key pair of 'peer' saw traffic: its counters are worth reading. */
@@ -259,6 +259,15 @@ void engine_netcheck(struct engine *e, struct mono now);
 /* Gathers endpoints anew; 'rebind' also takes the network for changed. */
 void engine_restun(struct engine *e, struct mono now, bool rebind);
 
+/* A new disco key: told to the control server and, inside the tunnel, to every peer with a session. */
+void engine_rotate_disco(struct engine *e, struct mono now);
+/* Ends all DERP connections (the control connection too) as a failing network would; they come back. */
+void engine_break_streams(struct engine *e, struct mono now, bool with_control);
+/* Another home region than now, until the next report. -ENOENT: there is no other. */
+MESH_MUST_USE int engine_pick_derp(struct engine *e, struct mono now);
+/* The complete map, anew. */
+void engine_refetch_map(struct engine *e, struct mono now);
+
 /* --- views -------------------------------------------------------------------------------------------- */
 
 struct engine_state {
@@ -286,6 +295,9 @@ MESH_MUST_USE int engine_relayinfo(const struct engine *e, struct mono now, stru
 MESH_MUST_USE int engine_pathinfo(const struct engine *e, struct mono now, const struct ip *ip,
 				  struct pathinfo *p);
 MESH_MUST_USE int engine_netreport(const struct engine *e, struct netreport *r);
+
+/* DERP connections that are up. */
+int64_t engine_n_derps(const struct engine *e);
 
 /* Figures for metrics. */
 struct engine_figures {

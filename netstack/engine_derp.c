@@ -218,6 +218,15 @@ bool edp_poll(struct engine *e, struct mono now, struct engine_out *out)
 	return false;
 }
 
+int64_t engine_n_derps(const struct engine *e)
+{
+	int64_t n = 0;
+
+	for (size_t i = 0; i < ENGINE_STREAMS_MAX; i++)
+		n += e->streams[i].id && e->streams[i].owner == ENGINE_OWNER_DERP;
+	return n;
+}
+
 void engine_input_derp_out(struct engine *e, struct mono now, struct peer_id peer, uint32_t region,
 			   const uint8_t *data, size_t size)
 {

@@ -5,6 +5,7 @@
  *   engine_queue.c  outputs that wait for poll      engine_disco.c  disco in and out
  *   engine_map.c    control client, map, view       engine_derp.c   DERP, streams of all machines
  *   engine_net.c    own endpoints, netcheck, home   engine_relay.c  relay server and client
+ *   engine_debug.c  disturbances on request
  *   engine_status.c, engine_info.c  answers for the local API
  */
 #ifndef NETSTACK_ENGINE_INT_H
@@ -26,7 +27,7 @@
 enum {
 	ENGINE_SCRATCH = 9216,     /* largest disco packet handled; larger ones are dropped */
 	ENGINE_STREAMS_MAX = 256,
-	ENGINE_PINGS_MAX = 16,     /* TSMP pings of users in flight */
+	ENGINE_PINGS_MAX = 64,     /* TSMP and ICMP pings of users in flight */
 	ENGINE_PING_S = 5,
 	ENGINE_SOCKS_CACHE = 64,
 	ENGINE_RELAY_NAMES = 64,
@@ -82,7 +83,8 @@ struct epeer {
 	bool in_view;                /* the data plane knows it: paths may be told */
 	struct mono path_since;
 	struct mono last_sent;       /* data or a user ping */
-	uint64_t rx_bytes, tx_bytes;
+	uint64_t rx_bytes, tx_bytes;       /* data messages, as the data plane counts them ... */
+	uint64_t hs_rx_bytes, hs_tx_bytes; /* ... and handshake messages */
 };
 
 /* An output in line; 'data' is a copy. */
@@ -96,7 +98,8 @@ struct engine_item {
 
 struct engine_ping {
 	uint64_t id;       /* 0 = free */
-	uint8_t tsmp[8];
+	enum pingresult_type type;
+	uint8_t token[8];  /* comes back in the answer */
 	struct mono at;
 	int64_t node_id;
 };
@@ -222,6 +225,8 @@ void ep_del(struct engine *e, struct mono now, struct epeer *p);
 void ep_update(struct engine *e, struct mono now, struct epeer *p, const struct map_node *node, unsigned bits);
 /* A disco key that was proven inside the tunnel; the session stays. */
 void ep_set_disco(struct engine *e, struct mono now, struct epeer *p, const struct disco_key *disco);
+/* Our own disco key is another one: seals with it, and tells the peer inside the tunnel. */
+void ep_own_disco(struct engine *e, struct epeer *p);
 /* The ladder was given something: poll it before the engine's next output. */
 void ep_touch(struct engine *e, struct epeer *p);
 void ep_pump(struct engine *e, struct mono now);

@@ -187,6 +187,22 @@ static void set_home(struct engine *e, struct mono now, uint32_t region)
 	e->state_due = true;
 }
 
+int engine_pick_derp(struct engine *e, struct mono now)
+{
+	const struct derp_map *map = e->map ? netmap_derp(e->map) : NULL;
+	size_t start = map && map->n_regions ? (size_t)env_below(e->env, map->n_regions) : 0;
+
+	for (size_t i = 0; map && i < map->n_regions; i++) {
+		const uint32_t id = map->regions[(start + i) % map->n_regions].id;
+
+		if (id == e->home)
+			continue;
+		set_home(e, now, id);
+		return 0;
+	}
+	return -ENOENT;
+}
+
 static void report_done(struct engine *e, struct mono now)
 {
 	const struct netcheck_report *r = netcheck_report(e->net);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "engine_int.h"
+#include "wire/echo.h"
 #include "wire/geneve.h"
 #include "wire/tsmp.h"
 
@@ -557,6 +558,7 @@ static void device_send(struct engine *e, struct mono now, const struct device_o
 		paths[n++] = o->to;
 	for (unsigned i = 0; i < n; i++)
 		send_handshake(e, now, &paths[i], &p->key, o->msg, o->size);
+	p->hs_tx_bytes += o->size; /* one message, by however many paths */
 	if (!p->targets.is_trusted && is_cut_off(e, p))
 		hail(e, now, p, o);
 	ladder_input_sent(&p->ladder, now);
@@ -584,6 +586,15 @@ static void advertise_disco(struct engine *e, const struct epeer *p)
 	n = tsmp_write(buf, sizeof(buf), &m);
 	if (n > 0)
 		inject(e, p, buf, (size_t)n);
+}
+
+void ep_own_disco(struct engine *e, struct epeer *p)
+{
+	disco_box_wipe(&p->box);
+	p->has_box = !key_is_zero(p->disco.b) &&
+		     disco_box_init(&p->box, &e->disco_priv, &e->disco, &p->disco) == 0;
+	if (p->advertised)
+		advertise_disco(e, p);
 }
 
 static void session_up(struct engine *e, struct epeer *p, const struct keypair *kp)
@@ -636,6 +647,7 @@ static void device_output(struct engine *e, struct mono now, struct device_out *
 		drop_staged(e, p, true);
 		break;
 	case DEVICE_HEARD:
+		p->hs_rx_bytes += d->size;
 		heard(e, now, p, &d->to);
 		break;
 	case DEVICE_PERSIST:
@@ -758,18 +770,21 @@ void engine_set_totals(struct engine *e, struct peer_id peer, uint64_t rx_bytes,
 	p->tx_bytes = tx_bytes;
 }
 
-static void tsmp_pong(struct engine *e, struct mono now, const struct tsmp_msg *m, const struct epeer *p)
+/* The answer to a ping that went through the tunnel. */
+static void inner_pong(struct engine *e, struct mono now, const struct epeer *p, enum pingresult_type type,
+		       const uint8_t token[static 8], uint16_t peerapi_port)
 {
 	for (size_t i = 0; i < ENGINE_PINGS_MAX; i++) {
 		struct engine_ping *g = &e->pings[i];
 		struct pingresult *r;
 
-		if (!g->id || g->node_id != p->node_id || memcmp(g->tsmp, m->id, sizeof(g->tsmp)) != 0)
+		if (!g->id || g->node_id != p->node_id || g->type != type ||
+		    memcmp(g->token, token, sizeof(g->token)) != 0)
 			continue;
 		r = push_ping(e, p, g->id);
 		if (r) {
 			r->latency_s = (double)mono_since_ns(now, g->at) / 1e9;
-			r->peerapi_port = m->peerapi_port;
+			r->peerapi_port = peerapi_port;
 		}
 		g->id = 0;
 	}
@@ -779,11 +794,14 @@ void engine_input_tsmp(struct engine *e, struct mono now, struct peer_id peer, c
 		       const uint8_t *data, size_t size)
 {
 	struct epeer *p = ep_get(e, peer);
+	uint8_t buf[TSMP_SIZE_MAX], id[ECHO_ID_SIZE];
 	struct tsmp_msg m, r;
-	uint8_t buf[TSMP_SIZE_MAX];
+	struct ip_pkt ip;
 	int n;
 
 	(void)path;
+	if (p && ip_pkt_parse(&ip, data, size) == 0 && echo_is_answer(&ip, id))
+		inner_pong(e, now, p, PING_ICMP, id, 0);
 	if (!p || tsmp_parse(&m, data, size) < 0)
 		return;
 	switch (m.kind) {
@@ -798,7 +816,7 @@ void engine_input_tsmp(struct engine *e, struct mono now, struct peer_id peer, c
 			inject(e, p, buf, (size_t)n);
 		break;
 	case TSMP_PONG:
-		tsmp_pong(e, now, &m, p);
+		inner_pong(e, now, p, PING_TSMP, m.id, m.peerapi_port);
 		break;
 	case TSMP_REJECT:
 		break;

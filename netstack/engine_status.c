@@ -112,8 +112,8 @@ static void from_map(const struct engine *e, struct status_peer *s, const struct
 	s->peer_relay = dup_text("", bad);
 	s->relay = dup_text(es_region_code(e, n->home_derp), bad);
 	s->created_ns = n->created_s * NS_PER_S;
-	s->last_seen_ns = n->last_seen_s * NS_PER_S;
 	s->online = n->online == TRI_TRUE;
+	s->last_seen_ns = s->online ? 0 : n->last_seen_s * NS_PER_S; /* who is here was not "last seen" */
 	s->key_expiry_ns = n->key_expiry_s * NS_PER_S;
 	s->expired = netmap_node_expired(n, env_wall_ns(e->env) / NS_PER_S);
 	for (size_t i = 0; i < n->n_allowed_ips; i++)
@@ -195,12 +195,13 @@ static void from_peer(const struct engine *e, struct mono now, struct status_pee
 	if (p->dev)
 		device_status(p->dev, now, &st);
 	s->last_handshake_ns = wall_of(e, now, st.last_handshake);
-	s->rx_bytes = p->rx_bytes;
-	s->tx_bytes = p->tx_bytes;
+	s->rx_bytes = p->rx_bytes + p->hs_rx_bytes;
+	s->tx_bytes = p->tx_bytes + p->hs_tx_bytes;
 	s->last_write_ns = wall_of(e, now, p->last_sent);
 	s->active = !mono_is_zero(p->last_sent) &&
 		    mono_since_ns(now, p->last_sent) < ENGINE_ACTIVE_S * NS_PER_S;
-	s->in_magicsock = s->in_engine = true;
+	s->in_magicsock = true;
+	s->in_engine = s->active || s->rx_bytes || s->tx_bytes;
 }
 
 static void fill_self(const struct engine *e, struct status *s, bool *bad)
@@ -233,6 +234,26 @@ static void fill_self(const struct engine *e, struct status *s, bool *bad)
 	s->tailnet->name = dup_text(netmap_domain(e->map), bad);
 	s->tailnet->magic_dns_suffix = dup_text(s->magic_dns_suffix, bad);
 	s->tailnet->magic_dns_enabled = netmap_dns(e->map)->proxied;
+}
+
+/* Before the first map: clients take it for granted that there is an own node. */
+static void fill_nobody(const struct engine *e, struct status *s, bool *bad)
+{
+	const struct map_node nobody = { .key = e->node_key,
+					 .stable_id = (char[]){ "" },
+					 .name = (char[]){ "" },
+					 .host = { .os = (char[]){ "linux" } } };
+
+	s->self = calloc(1, sizeof(*s->self));
+	if (!s->self) {
+		*bad = true;
+		return;
+	}
+	from_map(e, s->self, &nobody, bad);
+	free(s->self->host_name);
+	s->self->host_name = dup_text(e->hostname, bad);
+	s->self->meshd.type = dup_text("", bad);
+	s->self->in_network_map = false;
 }
 
 static void add_user(const struct engine *e, struct status *s, int64_t id, bool *bad)
@@ -285,16 +306,9 @@ static void fill_peers(const struct engine *e, struct mono now, struct status *s
 
 /* ---- health ---- */
 
-static void add_health(struct status *s, const char *text, bool *bad)
+static void add_health(struct status *s, const char *code, const char *text, bool *bad)
 {
-	char **list = realloc(s->health, (s->n_health + 1) * sizeof(char *));
-
-	if (!list) {
-		*bad = true;
-		return;
-	}
-	s->health = list;
-	list[s->n_health++] = dup_text(text, bad);
+	*bad |= status_add_health(s, code, text) < 0;
 }
 
 static bool has_unaccepted_routes(const struct engine *e)
@@ -308,33 +322,34 @@ static bool has_unaccepted_routes(const struct engine *e)
 static void fill_health(const struct engine *e, struct mono now, struct status *s, bool *bad)
 {
 	const struct engine_state st = engine_state(e);
+	const bool is_login = st.is_fatal || st.state == STATE_NEEDS_LOGIN;
 	char *const *texts;
 	char line[ENGINE_ERR_MAX + 64];
 	size_t n;
 
 	if (*st.error)
-		add_health(s, st.error, bad);
+		add_health(s, is_login ? "login-state" : "not-in-map-poll", st.error, bad);
 	else if (e->prefs.want_running && e->map && !st.is_live)
-		add_health(s, "Not connected to the control server: using the last known map", bad);
+		add_health(s, "not-in-map-poll", "Not connected to the control server: using the last known map", bad);
 	if (e->is_locked)
-		add_health(s, "Tailnet lock is on, which this build cannot verify: staying offline", bad);
+		add_health(s, "tailnet-lock-unverified", "Tailnet lock is on, which this build cannot verify: staying offline", bad);
 	if (e->prefs.has_relay_port && e->relays.state == RELAYSERVER_FAILED) {
 		(void)snprintf(line, sizeof(line), "The relay server cannot use UDP port %u: %s",
 			       e->prefs.relay_port, strerror(-e->relays.err));
-		add_health(s, line, bad);
+		add_health(s, "relay-port-bind-failed", line, bad);
 	}
 	if (e->prefs.has_relay_port && engine_relay_disabled(e))
-		add_health(s, "Relay server is disabled for this node by the tailnet admin", bad);
+		add_health(s, "relay-disabled-by-admin", "Relay server is disabled for this node by the tailnet admin", bad);
 	if (st.state == STATE_RUNNING && e->home && mono_due(mono_add_s(e->home_lost, ENGINE_DERP_QUIET_S), now)) {
 		(void)snprintf(line, sizeof(line), "No connection to the home relay server (region %s)",
 			       es_region_code(e, e->home));
-		add_health(s, line, bad);
+		add_health(s, "no-derp-connection", line, bad);
 	}
 	if (has_unaccepted_routes(e))
-		add_health(s, WARN_ROUTES, bad);
+		add_health(s, "accept-routes-off", WARN_ROUTES, bad);
 	n = e->map ? netmap_health(e->map, &texts) : 0;
 	for (size_t i = 0; i < n; i++)
-		add_health(s, texts[i], bad);
+		add_health(s, "control-health", texts[i], bad);
 }
 
 static void fill_relay(const struct engine *e, struct status_relay_server *r, bool *bad)
@@ -372,6 +387,8 @@ int engine_status(const struct engine *e, struct mono now, bool peers, struct st
 	if (e->map) {
 		fill_self(e, s, &bad);
 		add_user(e, s, netmap_self(e->map)->user, &bad);
+	} else {
+		fill_nobody(e, s, &bad);
 	}
 	if (e->map && peers)
 		fill_peers(e, now, s, &bad);

@@ -9,6 +9,7 @@ check_PROGRAMS += tests/unit/test_coordinator
 
 libnetstack_a_SOURCES += \
 	netstack/engine.c netstack/engine.h netstack/engine_int.h \
+	netstack/engine_debug.c \
 	netstack/engine_derp.c \
 	netstack/engine_disco.c \
 	netstack/engine_info.c \

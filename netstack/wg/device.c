@@ -250,10 +250,11 @@ static int admit(struct device *d, struct mono now, const uint8_t *msg, size_t s
 	return 0;
 }
 
-static void note_heard(struct device_peer *peer, const struct path_addr *from)
+static void note_heard(struct device_peer *peer, const struct path_addr *from, size_t size)
 {
 	peer->heard = true;
 	peer->heard_from = *from;
+	peer->heard_size += size;
 }
 
 static int input_initiation(struct device *d, struct mono now, const uint8_t *buf, size_t size,
@@ -282,7 +283,7 @@ static int input_initiation(struct device *d, struct mono now, const uint8_t *bu
 	if (err)
 		return err;
 	d->counters.rx_initiations++;
-	note_heard(peer, &src->path);
+	note_heard(peer, &src->path, size);
 	touch(d, peer);
 	return 0;
 }
@@ -308,7 +309,7 @@ static int input_response(struct device *d, struct mono now, const uint8_t *buf,
 	if (err)
 		return err;
 	d->counters.rx_responses++;
-	note_heard(peer, &src->path);
+	note_heard(peer, &src->path, size);
 	touch(d, peer);
 	return 0;
 }
@@ -451,8 +452,10 @@ static bool poll_peer(struct device *d, struct mono now, struct device_peer *pee
 	out->peer = peer;
 	out->to = peer->heard_from;
 	if (peer->heard) {
-		peer->heard = false;
 		out->kind = DEVICE_HEARD;
+		out->size = peer->heard_size;
+		peer->heard = false;
+		peer->heard_size = 0;
 		return true;
 	}
 	if (!session_poll(&peer->session, now, &so))

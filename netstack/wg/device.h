@@ -50,6 +50,7 @@ struct device_peer {
 	bool is_dirty;
 	bool heard; /* a handshake message from it proved authentic and HEARD is not yet polled */
 	struct path_addr heard_from;
+	size_t heard_size; /* bytes of them since the last HEARD */
 };
 
 /* Every drop has a reason. */
@@ -136,7 +137,7 @@ struct device_out {
 	struct path_addr to;
 	struct node_key derp_peer;
 	int64_t stamp_floor_ns;
-	size_t size; /* SEND: bytes in 'msg' */
+	size_t size; /* SEND: bytes in 'msg'; HEARD: bytes heard */
 	uint8_t msg[WGMSG_HANDSHAKE_MAX];
 };
 

@@ -38,6 +38,7 @@ libnetstack_a_SOURCES += \
 
 libnetstack_a_SOURCES += \
 	netstack/wire/derp.c netstack/wire/derp.h \
+	netstack/wire/echo.c netstack/wire/echo.h \
 	netstack/wire/streamaddr.h \
 	netstack/wire/stun.c netstack/wire/stun.h
 

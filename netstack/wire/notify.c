@@ -26,6 +26,45 @@ static void put_text_doc(struct json_w *w, const char *key, const char *json)
 	put_doc(w, key, &doc, jsonmap_relayout(&doc, json, strlen(json), NULL));
 }
 
+bool notify_reduce(struct notify *n, uint64_t mask)
+{
+	if (mask & (NOTIFY_NO_NETMAP | NOTIFY_PEER_CHANGES) || !(mask & NOTIFY_INITIAL_NETMAP))
+		n->net_map = NULL;
+	if (!(mask & NOTIFY_ENGINE))
+		n->engine = NULL;
+	if (!(mask & NOTIFY_PEER_CHANGES))
+		n->peers_changed = n->peers_changed_all = n->peers_removed = n->user_profiles = NULL;
+	if (mask & NOTIFY_PEER_PATCHES)
+		n->peers_changed_all = NULL;
+	else
+		n->peers_changed = n->peer_patches = NULL;
+	return n->session_id || n->err_message || n->login_finished || n->has_state || n->prefs ||
+	       n->self_change || n->net_map || n->browse_to_url || n->health || n->initial_status || n->engine ||
+	       n->peers_changed || n->peers_changed_all || n->peer_patches || n->peers_removed ||
+	       n->user_profiles;
+}
+
+/* Those that are another writer's document, under their names. */
+static void put_texts(struct json_w *w, const struct notify *n)
+{
+	const struct {
+		const char *key, *json;
+	} docs[] = {
+		{ "NetMap", n->net_map },
+		{ "SelfChange", n->self_change },
+		{ "Engine", n->engine },
+		{ "Health", n->health },
+		{ "PeersChanged", n->peers_changed ? n->peers_changed : n->peers_changed_all },
+		{ "PeersRemoved", n->peers_removed },
+		{ "PeerChangedPatch", n->peer_patches },
+		{ "UserProfiles", n->user_profiles },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(docs); i++)
+		if (docs[i].json)
+			put_text_doc(w, docs[i].key, docs[i].json);
+}
+
 int notify_write(struct bytes *out, const struct notify *n)
 {
 	struct json_w w = { 0 };
@@ -46,14 +85,9 @@ int notify_write(struct bytes *out, const struct notify *n)
 		json_w_i64(&w, "State", n->state);
 	if (n->prefs)
 		put_doc(&w, "Prefs", &doc, prefs_write(&doc, n->prefs, NULL));
-	if (n->net_map)
-		put_text_doc(&w, "NetMap", n->net_map);
-	if (n->self_change)
-		put_text_doc(&w, "SelfChange", n->self_change);
+	put_texts(&w, n);
 	if (n->browse_to_url)
 		json_w_str(&w, "BrowseToURL", n->browse_to_url);
-	if (n->health)
-		put_text_doc(&w, "Health", n->health);
 	if (n->initial_status)
 		put_doc(&w, "InitialStatus", &doc, status_write(&doc, n->initial_status, NULL));
 	json_w_end(&w);

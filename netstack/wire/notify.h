@@ -40,10 +40,16 @@ struct notify {
 	const char *net_map;        /* JSON text */
 	const char *browse_to_url;  /* null = absent */
 	const char *health;         /* JSON text of {"Warnings":{…}} */
+	const char *engine;         /* JSON text of the traffic */
+	/* JSON texts of lists, and of an object by user id. Whoever takes patches gets 'peers_changed' and
+	 * 'peer_patches'; the others get 'peers_changed_all', where patched nodes are whole. */
+	const char *peers_changed, *peers_changed_all, *peer_patches, *peers_removed, *user_profiles;
 	const struct status *initial_status;
 	const char *version;
 };
 
+/* Leaves out what a subscriber with this mask did not ask for. Returns false if nothing is left. */
+bool notify_reduce(struct notify *n, uint64_t mask);
 /* Appends one line: compact JSON and a newline. Returns 0 or a negative errno. */
 MESH_MUST_USE int notify_write(struct bytes *out, const struct notify *n);
 

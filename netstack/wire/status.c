@@ -193,6 +193,28 @@ void status_wipe(struct status *s)
 		jsonmap_wipe_field(&tail_fields[i], s);
 	jsonmap_wipe_field(&own_fields[0], s);
 	jsonmap_wipe(&head_map, s);
+	free((void *)s->health_codes);
+	s->health_codes = NULL;
+}
+
+int status_add_health(struct status *s, const char *code, const char *text)
+{
+	char **list = realloc(s->health, (s->n_health + 1) * sizeof(char *));
+	const char **codes;
+
+	if (!list)
+		return -ENOMEM;
+	s->health = list;
+	codes = realloc((void *)s->health_codes, (s->n_health + 1) * sizeof(char *));
+	if (!codes)
+		return -ENOMEM;
+	s->health_codes = codes;
+	codes[s->n_health] = code;
+	list[s->n_health] = strdup(text);
+	if (!list[s->n_health])
+		return -ENOMEM;
+	s->n_health++;
+	return 0;
 }
 
 void status_peer_wipe(struct status_peer *p)

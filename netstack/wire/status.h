@@ -145,6 +145,7 @@ struct status {
 	struct status_exit_node *exit_node; /* null = unused */
 	char **health;
 	size_t n_health;
+	const char **health_codes;          /* beside 'health', static texts; null when it was parsed */
 	char *magic_dns_suffix;
 	struct status_tailnet *tailnet;     /* null before login */
 	char **cert_domains;
@@ -159,6 +160,8 @@ struct status {
 void status_wipe(struct status *s);
 void status_peer_wipe(struct status_peer *p);
 
+/* Adds one line to the health; 'code' is static. Returns 0 or -ENOMEM. */
+MESH_MUST_USE int status_add_health(struct status *s, const char *code, const char *text);
 /* JSON with the keys in upstream's order; 'indent' "  " for `status --json`, "\t" for the API. */
 MESH_MUST_USE int status_write(struct bytes *out, const struct status *s, const char *indent);
 /* Reads into an empty '*s'. Returns 0; -EBADMSG; -ENOMEM. */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "wire/echo.h"
 #include "wire/ip.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -11,7 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct ip_pkt p, again;
-	uint8_t *copy;
+	uint8_t *copy, id[ECHO_ID_SIZE];
 	size_t addr_size;
 
 	if (ip_pkt_parse(&p, data, size) != 0)
@@ -23,6 +24,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	    (size_t)p.frag_off + p.size - p.l4 > IP_PKT_SIZE_MAX)
 		abort();
 	(void)ip_csum_l4_ok(&p);
+	if (echo_is_answer(&p, id) && p.size - p.l4 != 8 + 8 + ECHO_ID_SIZE)
+		abort();
 	copy = malloc(size);
 	if (!copy)
 		abort();

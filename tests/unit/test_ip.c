@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/compiler.h"
+#include "wire/echo.h"
 #include "wire/ip.h"
 
 /* An echo request, 192.0.2.1 -> 198.51.100.2, id 0x1234, with right checksums. */
@@ -355,6 +356,43 @@ static void ip_csum_knows_the_zero_of_udp(void **state)
 	assert_false(ip_csum_l4_set(buf, &p));
 }
 
+/* A request becomes an answer by its type and checksum alone. */
+static void echo_knows_its_own_answers(void **state)
+{
+	static const uint8_t id[ECHO_ID_SIZE] = { 1, 2, 3, 4, 5, 6, 7, 8 };
+	static const char *const ips[2][2] = { { "100.64.0.1", "100.64.0.2" }, { "fd7a:115c:a1e0::1", "fd7a:115c:a1e0::2" } };
+	struct ip a[2][2];
+
+	(void)state;
+	for (int f = 0; f < 2; f++)
+		for (int i = 0; i < 2; i++)
+			assert_int_equal(ip_parse(&a[f][i], ips[f][i], strlen(ips[f][i])), 0);
+	for (int f = 0; f < 2; f++) {
+		const size_t l4 = f ? IP6_HDR_SIZE : IP4_HDR_SIZE;
+		uint8_t buf[ECHO_SIZE_MAX], got[ECHO_ID_SIZE];
+		struct ip_pkt p;
+		int n = echo_write(buf, sizeof(buf), &a[f][0], &a[f][1], id);
+
+		assert_int_equal(n, f ? 64 : 44);
+		assert_int_equal(ip_pkt_parse(&p, buf, (size_t)n), 0);
+		assert_int_equal(p.icmp_type, f ? 128 : 8);
+		assert_true(ip_csum_l4_ok(&p));
+		assert_false(echo_is_answer(&p, NULL)); /* the request is none */
+		assert_int_equal(echo_write(buf, (size_t)n - 1, &a[f][0], &a[f][1], id), -ENOBUFS);
+		assert_int_equal(echo_write(buf, sizeof(buf), &a[f][0], &a[!f][1], id), -EPROTO);
+		assert_int_equal(echo_write(buf, sizeof(buf), &a[f][0], &a[f][1], id), n);
+		buf[l4] = f ? 129 : 0;
+		assert_int_equal(ip_pkt_parse(&p, buf, (size_t)n), 0);
+		assert_true(echo_is_answer(&p, got));
+		assert_memory_equal(got, id, sizeof(id));
+		buf[l4 + 8] ^= 1; /* another program's */
+		assert_false(echo_is_answer(&p, got));
+		buf[l4 + 8] ^= 1;
+		p.size--; /* cut */
+		assert_false(echo_is_answer(&p, got));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -368,6 +406,7 @@ int main(void)
 		cmocka_unit_test(ip_csum_accepts_known_packets),
 		cmocka_unit_test(ip_csum_finds_every_flipped_bit),
 		cmocka_unit_test(ip_csum_knows_the_zero_of_udp),
+		cmocka_unit_test(echo_knows_its_own_answers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
