@@ -304,7 +304,7 @@ void act(struct meshd *m, struct mono now, const struct engine_out *o)
 		act_persist_map(m, now, o);
 		break;
 	case ENGINE_STATE:
-		backend_state(m);
+		bus_state(m);
 		break;
 	case ENGINE_PING_RESULT:
 		backend_ping_result(m, o);

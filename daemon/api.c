@@ -53,6 +53,7 @@ struct conn {
 	char path[256];
 	const struct api_handler *deferred; /* an edit that waits for its turn */
 	uint64_t bus_mask;
+	char dial_self[64];        /* "Dial-Addr" of the answer; "" = none */
 	bool in_event;             /* inside our own callback: freeing waits */
 	bool is_head;              /* no body in the answer */
 	bool close_after;          /* once 'out' is empty */
@@ -280,6 +281,10 @@ static int put_head(struct conn *c, unsigned status, const char *type, int64_t s
 			   "script-src-elem 'none'; script-src-attr 'none'");
 	http1_write_header(&w, "X-Frame-Options", "DENY");
 	http1_write_header(&w, "X-Content-Type-Options", "nosniff");
+	if (c->dial_self[0]) {
+		http1_write_header(&w, "Dial-Self", "true");
+		http1_write_header(&w, "Dial-Addr", c->dial_self);
+	}
 	if (c->close_after)
 		http1_write_header(&w, "Connection", "close");
 	http1_write_end(&w);
@@ -391,6 +396,15 @@ void api_reply_prefs(struct api *api, struct api_token token, const char *err)
 	if (!ret)
 		ret = bytes_append(&doc, "\n", 1);
 	reply_doc(api, token, &doc, ret);
+}
+
+void api_reply_dial_self(struct api *api, struct api_token token, const char *addr)
+{
+	struct conn *c = find(api, token);
+
+	if (c)
+		(void)snprintf(c->dial_self, sizeof(c->dial_self), "%s", addr);
+	answer(api, token, 200, NULL, NULL, 0);
 }
 
 void api_reply_ping(struct api *api, struct api_token token, const struct pingresult *result)
@@ -535,7 +549,11 @@ static bool on_event(struct conn *c, enum http1_event ev)
 		dispatch(c);
 		return c->state == CONN_READING && !c->close_after && !c->is_dead;
 	case HTTP1_UPGRADE:
-		reject(c, 501, "feature not included in this build\n");
+		c->http.keep_alive = false;
+		if (http1_path(&c->http, c->path, sizeof(c->path)) && strcmp(c->path, PREFIX "dial") == 0)
+			dispatch(c);
+		else
+			reject(c, 501, "feature not included in this build\n");
 		return false;
 	}
 	return false;
@@ -694,10 +712,25 @@ void api_notify(struct api *api, const struct notify *n)
 
 		if (!c || c->is_dead || c->state != CONN_STREAM)
 			continue;
-		if (c->bus_mask & NOTIFY_NO_NETMAP)
-			mine.net_map = NULL;
-		stream_put(c, &mine);
+		if (notify_reduce(&mine, c->bus_mask))
+			stream_put(c, &mine);
 	}
+}
+
+uint64_t api_bus_masks(const struct api *api, bool *any)
+{
+	uint64_t all = 0;
+
+	*any = false;
+	for (size_t i = 0; i < API_CONNS_MAX; i++) {
+		const struct conn *c = api->conns[i];
+
+		if (!c || c->is_dead || c->state != CONN_STREAM)
+			continue;
+		*any = true;
+		all |= c->bus_mask;
+	}
+	return all;
 }
 
 /* --- life --- */
@@ -712,6 +745,7 @@ struct api *api_new(const struct api_cfg *cfg)
 	api->tables[api->n_tables++] = &api_core_table;
 	api->tables[api->n_tables++] = &api_net_table;
 	api->tables[api->n_tables++] = &api_meshd_table;
+	api->tables[api->n_tables++] = &api_stock_table;
 	return api;
 }
 

@@ -108,6 +108,10 @@ struct api_backend {
 	/* The network map as JSON for the bus and `debug netmap`; appended to '*out'. */
 	int (*net_map)(void *ctx, struct bytes *out);
 	int (*debug)(void *ctx, enum api_debug action);
+	/* Somebody subscribed to the bus with 'mask'. */
+	void (*subscribed)(void *ctx, uint64_t mask);
+	/* The health as the bus tells it: JSON appended to an empty '*out'. */
+	int (*health)(void *ctx, struct bytes *out);
 	/* Ends the daemon after the answer was sent. */
 	void (*shutdown)(void *ctx);
 	void *ctx;
@@ -138,12 +142,16 @@ void api_reply_error(struct api *api, struct api_token token, int status, const 
 /* The new preferences, or 'err' (then 400 {"Error":…}). */
 void api_reply_prefs(struct api *api, struct api_token token, const char *err);
 void api_reply_ping(struct api *api, struct api_token token, const struct pingresult *result);
+/* POST dial: the caller is to connect to 'addr' ("ip:port") itself. The connection ends. */
+void api_reply_dial_self(struct api *api, struct api_token token, const char *addr);
 /* 'err' null: 200 with the report. */
 void api_reply_netcheck(struct api *api, struct api_token token, const struct netreport *report,
 			const char *err);
 
 /* Tells all subscribers of the bus; fields that a subscriber did not ask for are left out. */
 void api_notify(struct api *api, const struct notify *n);
+/* What the subscribers of the bus ask for, all together; '*any' = there is one. */
+uint64_t api_bus_masks(const struct api *api, bool *any);
 /* Number of open connections, for counters and tests. */
 size_t api_n_conns(const struct api *api);
 /* Takes over a connected socket with known credentials (accept does this; tests use a pair). Closes it
@@ -189,6 +197,7 @@ struct api_table {
 extern const struct api_table api_core_table;   /* api_core.c: status, prefs, login, bus */
 extern const struct api_table api_net_table;    /* api_net.c: ping, whois, derpmap, netcheck, debug */
 extern const struct api_table api_meshd_table;  /* api_meshd.c: metrics, relay, path, version */
+extern const struct api_table api_stock_table;  /* api_stock.c: what the stock command line asks beside */
 
 /* Adds a group at run time (the coordinator's, when the daemon has that role). At most 4 groups; the
  * table is borrowed. Returns 0 or -ENOBUFS. */

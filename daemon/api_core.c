@@ -269,7 +269,7 @@ static void first_message(struct api *api, struct api_token token, uint64_t mask
 {
 	const struct api_backend *b = api_backend(api);
 	struct notify n = { .version = API_VERSION_SHORT };
-	struct bytes map = { 0 };
+	struct bytes map = { 0 }, health = { 0 };
 	struct status s = { 0 };
 	char session[24];
 
@@ -286,10 +286,14 @@ static void first_message(struct api *api, struct api_token token, uint64_t mask
 		n.prefs = b->prefs(b->ctx);
 	if (mask & NOTIFY_INITIAL_STATUS)
 		n.initial_status = &s;
+	if (mask & NOTIFY_INITIAL_HEALTH && b->health(b->ctx, &health) == 0 &&
+	    bytes_append(&health, "", 1) == 0)
+		n.health = (const char *)bytes_data(&health);
 	if (mask & NOTIFY_INITIAL_NETMAP && b->net_map(b->ctx, &map) == 0 &&
 	    bytes_append(&map, "", 1) == 0)
 		n.net_map = (const char *)bytes_data(&map);
 	api_notify_one(api, token, &n);
+	bytes_wipe(&health);
 	bytes_wipe(&map);
 	status_wipe(&s);
 }
@@ -297,7 +301,7 @@ static void first_message(struct api *api, struct api_token token, uint64_t mask
 static void watch_bus(struct api *api, const struct api_req *req)
 {
 	const uint64_t initial = NOTIFY_INITIAL_STATE | NOTIFY_INITIAL_PREFS | NOTIFY_INITIAL_NETMAP |
-				 NOTIFY_INITIAL_STATUS;
+				 NOTIFY_INITIAL_STATUS | NOTIFY_INITIAL_HEALTH;
 	const uint64_t fine = NOTIFY_PEER_CHANGES | NOTIFY_NO_NETMAP | NOTIFY_INITIAL_STATUS |
 			      NOTIFY_PEER_PATCHES;
 	char param[PARAM_MAX];
@@ -317,6 +321,7 @@ static void watch_bus(struct api *api, const struct api_req *req)
 		return;
 	}
 	api_subscribe(api, req->token, mask);
+	api_backend(api)->subscribed(api_backend(api)->ctx, mask);
 	if (mask & initial)
 		first_message(api, req->token, mask);
 }
@@ -378,6 +383,11 @@ static void get_profiles(struct api *api, const struct api_req *req)
 	send_doc(api, req, &doc, jsonmap_finish(&w, &doc));
 }
 
+static void refuse_profiles(struct api *api, const struct api_req *req)
+{
+	api_reply_text(api, req->token, 501, "this build keeps one login at a time\n");
+}
+
 static const struct api_handler rows[] = {
 	{ "GET", "status", API_READ, get_status },
 	{ "GET", "prefs", API_READ, get_prefs },
@@ -389,6 +399,9 @@ static const struct api_handler rows[] = {
 	{ "POST", "shutdown", API_WRITE, post_shutdown },
 	{ "GET", "watch-ipn-bus", API_READ, watch_bus },
 	{ "GET", "profiles/", API_WRITE, get_profiles },
+	{ "PUT", "profiles/", API_WRITE, refuse_profiles },
+	{ "POST", "profiles/", API_WRITE, refuse_profiles },
+	{ "DELETE", "profiles/", API_WRITE, refuse_profiles },
 };
 
 const struct api_table api_core_table = { rows, ARRAY_LEN(rows) };

@@ -227,8 +227,8 @@ static void post_debug(struct api *api, const struct api_req *req)
 		if (strcmp(name, actions[i].name) != 0)
 			continue;
 		err = b->debug(b->ctx, actions[i].action);
-		if (err == -ENOSYS)
-			api_reply_text(api, req->token, 501, "feature not included in this build\n");
+		if (err == -ENOENT)
+			api_reply_text(api, req->token, 500, "too few regions\n");
 		else if (err)
 			api_reply_text(api, req->token, 500, strerror(-err));
 		else

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <sodium.h>
+
 #include "control/netmap.h"
 #include "daemon/meshd.h"
 #include "relay/relayserver.h"
@@ -42,22 +44,17 @@ static int backend_status(void *ctx, bool peers, struct status *s)
 		free(s->meshd.server);
 		s->meshd.server = strdup(coordrole_url(m->coord));
 	}
-	if (m->host_error[0] || store_health(m->store)) {
-		const char *text = m->host_error[0] ? m->host_error : store_health(m->store);
-		char **list = realloc(s->health, (s->n_health + 1) * sizeof(char *));
-
-		if (!list)
-			return -ENOMEM;
-		s->health = list;
-		list[s->n_health++] = strdup(text);
-	}
+	if (m->host_error[0])
+		return status_add_health(s, "router-health", m->host_error);
+	if (store_health(m->store))
+		return status_add_health(s, "state-store-health", store_health(m->store));
 	return 0;
 }
 
 static void set_text(char **field, const char *text)
 {
 	free(*field);
-	*field = strdup(text);
+	*field = text ? strdup(text) : NULL;
 }
 
 static const struct prefs *backend_prefs(void *ctx)
@@ -70,11 +67,16 @@ static const struct prefs *backend_prefs(void *ctx)
 	m->prefs_view = (struct prefs){ 0 };
 	if (prefs_copy(&m->prefs_view, engine_prefs(m->engine)) < 0)
 		return engine_prefs(m->engine);
-	if (map) {
+	if (m->prefs_view.logged_out) { /* nobody: the one that was is only in the stored preferences */
+		set_text(&m->prefs_view.login.node_id, NULL);
+		set_text(&m->prefs_view.login.login_name, NULL);
+		set_text(&m->prefs_view.login.display_name, NULL);
+		m->prefs_view.login.user_id = 0;
+	} else if (map) {
 		set_text(&m->prefs_view.login.node_id, netmap_self(map)->stable_id);
 		m->prefs_view.login.user_id = netmap_self(map)->user;
 	}
-	if (u) {
+	if (u && !m->prefs_view.logged_out) {
 		set_text(&m->prefs_view.login.login_name, u->login_name);
 		set_text(&m->prefs_view.login.display_name, u->display_name);
 	}
@@ -212,7 +214,7 @@ int backend_change_prefs(struct meshd *m, const struct prefs *next, uint64_t cha
 	rc = store_put_prefs(m->store, engine_prefs(m->engine));
 	if (rc)
 		(void)snprintf(err, API_ERR_MAX, "in force, but not stored: %s", strerror(-rc));
-	backend_state(m);
+	bus_state(m);
 	return rc;
 }
 
@@ -238,6 +240,9 @@ static void backend_start(void *ctx, struct api_token token, const struct api_st
 	}
 	next.logged_out = false;
 	m->has_start = true;
+	sodium_memzero(m->start_key, sizeof(m->start_key));
+	if (start->auth_key && !start->force)
+		(void)snprintf(m->start_key, sizeof(m->start_key), "%s", start->auth_key);
 	m->start_was_logged_in = engine_state(m->engine).state >= STATE_STOPPED;
 	m->login_due = next.want_running;
 	rc = backend_change_prefs(m, &next, prefs_diff(engine_prefs(m->engine), &next), err);
@@ -259,18 +264,22 @@ static void backend_login_interactive(void *ctx, struct api_token token)
 	char err[API_ERR_MAX] = "out of memory";
 	/* A member that logs in again wants a new key (--force-reauth); one that is just joining does not. */
 	const bool force = m->has_start ? m->start_was_logged_in : st.state >= STATE_STOPPED;
+	/* The stock command line gives the key with `start` and then asks for the login. One that is joining
+	 * is already using it. */
+	const char *key = m->start_key[0] ? m->start_key : NULL;
 	int rc = prefs_copy(&next, engine_prefs(m->engine));
 
 	m->has_start = false;
 	if (!rc) {
 		next.logged_out = false;
 		next.want_running = true;
-			rc = backend_change_prefs(m, &next, prefs_diff(engine_prefs(m->engine), &next), err);
+		rc = backend_change_prefs(m, &next, prefs_diff(engine_prefs(m->engine), &next), err);
 	}
 	prefs_wipe(&next);
 	/* A login that waits for its visitor keeps its URL. */
-	if (!rc && !*st.auth_url && (force || st.state != STATE_RUNNING))
-		rc = engine_login(m->engine, loop_now(m->loop), NULL, force, err);
+	if (!rc && !*st.auth_url && (force || (st.state != STATE_RUNNING && !key)))
+		rc = engine_login(m->engine, loop_now(m->loop), key, force, err);
+	sodium_memzero(m->start_key, sizeof(m->start_key));
 	if (rc)
 		api_reply_text(m->api, token, 500, err);
 	else
@@ -308,7 +317,7 @@ void backend_logged_out(struct meshd *m)
 	if (m->logout.id)
 		api_reply_done(m->api, m->logout);
 	m->logout.id = 0;
-	backend_state(m);
+	bus_state(m);
 }
 
 /* ---- pings ---- */
@@ -408,20 +417,28 @@ static int backend_debug(void *ctx, enum api_debug action)
 
 	switch (action) {
 	case API_DEBUG_RESTUN:
-	case API_DEBUG_PICK_NEW_DERP:
 		engine_restun(m->engine, now, false);
 		return 0;
+	case API_DEBUG_PICK_NEW_DERP:
+		return engine_pick_derp(m->engine, now);
 	case API_DEBUG_REBIND:
-	case API_DEBUG_BREAK_DERP_CONNS:
-	case API_DEBUG_BREAK_TCP_CONNS:
 		dp_rebind(m->dp);
 		engine_restun(m->engine, now, true);
+		return 0;
+	case API_DEBUG_BREAK_DERP_CONNS:
+		engine_break_streams(m->engine, now, false);
+		return 0;
+	case API_DEBUG_BREAK_TCP_CONNS:
+		engine_break_streams(m->engine, now, true);
 		return 0;
 	case API_DEBUG_CLEAR_NETMAP_CACHE:
 		return store_del_map(m->store);
 	case API_DEBUG_ROTATE_DISCO_KEY:
+		engine_rotate_disco(m->engine, now);
+		return 0;
 	case API_DEBUG_FORCE_NETMAP_UPDATE:
-		return -ENOSYS;
+		engine_refetch_map(m->engine, now);
+		return 0;
 	}
 	return -ENOSYS;
 }
@@ -431,23 +448,6 @@ static void backend_shutdown(void *ctx)
 	struct meshd *m = ctx;
 
 	loop_stop(m->loop);
-}
-
-/* ---- news ---- */
-
-void backend_state(struct meshd *m)
-{
-	const struct engine_state st = engine_state(m->engine);
-	const struct notify n = { .version = API_VERSION_SHORT,
-				  .has_state = true,
-				  .state = st.state,
-				  .prefs = backend_prefs(m),
-				  .browse_to_url = *st.auth_url ? st.auth_url : NULL,
-				  .login_finished = st.state == STATE_RUNNING,
-				  .err_message = !m->login_due && st.is_fatal && *st.error ? st.error : NULL };
-
-	if (m->api)
-		api_notify(m->api, &n);
 }
 
 void backend_init(struct meshd *m)
@@ -468,6 +468,8 @@ void backend_init(struct meshd *m)
 					   .path = backend_path,
 					   .net_map = backend_net_map,
 					   .debug = backend_debug,
+					   .subscribed = bus_subscribed,
+					   .health = bus_health,
 					   .shutdown = backend_shutdown,
 					   .ctx = m };
 }

@@ -18,6 +18,7 @@ libdaemon_a_SOURCES = \
 # The local API, state and settings.
 libdaemon_a_SOURCES += \
 	daemon/api.c daemon/api.h daemon/api_core.c daemon/api_meshd.c daemon/api_net.c \
+	daemon/api_stock.c \
 	daemon/conf.c daemon/conf.h daemon/conf_file.c daemon/confpriv.h \
 	daemon/importstate.c daemon/importstate.h \
 	daemon/metrics.c daemon/metrics.h \
@@ -69,7 +70,7 @@ meshd_SOURCES = \
 	daemon/main.c \
 	daemon/meshd.c daemon/meshd.h \
 	daemon/act.c \
-	daemon/backend.c \
+	daemon/backend.c daemon/bus.c \
 	daemon/coordconf.c daemon/coordconf.h \
 	daemon/coordrole.c daemon/coordrole.h \
 	daemon/coordurl.c daemon/coordurl.h \

@@ -47,6 +47,7 @@ void meshd_turn(struct meshd *m, struct mono now)
 		}
 		busy |= coordrole_pump(m->coord, now);
 	}
+	bus_map(m);
 	loop_timer_set(m->loop, &m->engine_timer, busy ? now : engine_deadline(m->engine));
 	loop_timer_set(m->loop, &m->tls_timer, tlsconn_deadline(m->tls));
 }
@@ -400,6 +401,7 @@ static void set_timers(struct meshd *m, struct mono now)
 	m->map_timer.node.deadline = MONO_NEVER;
 	m->relay_timer = (struct loop_timer){ .fn = relay_due, .ctx = m };
 	m->store_timer = (struct loop_timer){ .fn = store_due, .ctx = m };
+	bus_init(m);
 	loop_timer_set(m->loop, &m->relay_timer, mono_add_s(now, MESHD_RELAY_STATS_S));
 }
 
@@ -418,6 +420,7 @@ static void close_all(struct meshd *m)
 		rtnl_close(m->rtnl);
 		(void)!rtnl_cleanup(dp_ifname(m->dp), &m->log);
 	}
+	bus_wipe(m);
 	engine_free(m->engine);
 	tlsconn_free(m->tls);
 	dp_close(m->dp);

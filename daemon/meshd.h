@@ -3,7 +3,8 @@
  *
  *   main.c      options, exit code              act.c      engine outputs carried out, one function per kind
  *   meshd.c     start, stop, the turn           events.c   what edges report, into the engine
- *   backend.c   local API over the engine       figures.c   metrics, relay counts, whois
+ *   backend.c   local API over the engine      bus.c       news for its subscribers
+ *                    figures.c   metrics, relay counts, whois
  *
  * One turn: every edge's events go into the engine, its outputs are carried out, until all are quiet; then
  * the timers are set. Control thread only. */
@@ -90,6 +91,12 @@ struct meshd {
 	struct api_token logout;
 	/* The last `start`, until the login-interactive that belongs to it. */
 	bool has_start, start_was_logged_in;
+	char start_key[CTLCLIENT_AUTH_KEY_MAX]; /* its auth key, wiped with it; "" = none */
+	/* The bus: what its subscribers were told last. */
+	struct loop_timer bus_timer;
+	const struct netmap *bus_map; /* a reference; null = none */
+	bool bus_map_due;        /* it is newer than the last whole map that was told */
+	struct bytes bus_health;
 	struct map relay_seen; /* VNI -> struct meshd_relay_seen */
 	struct prefs prefs_view; /* what the API shows: the engine's, with the login */
 	bool relay_ran;
@@ -130,6 +137,16 @@ void act_ready(struct meshd *m, struct mono now, uint32_t stream);
 /* Stores the map that waits. */
 void act_store_map(struct meshd *m);
 
+/* bus.c */
+void bus_init(struct meshd *m);
+void bus_wipe(struct meshd *m);
+/* The outer state, the preferences or the health may be new. */
+void bus_state(struct meshd *m);
+/* Tells what is different in the map, if it is another one than that of the last call. */
+void bus_map(struct meshd *m);
+void bus_subscribed(void *ctx, uint64_t mask);
+int bus_health(void *ctx, struct bytes *out);
+
 /* backend.c */
 void backend_init(struct meshd *m);
 /* Carries out new preferences and stores them; 'err' has the reason when it fails and nothing changed. */
@@ -139,7 +156,6 @@ MESH_MUST_USE int backend_change_prefs(struct meshd *m, const struct prefs *next
 void backend_look_at_firewall(struct meshd *m, struct mono now);
 void backend_ping_result(struct meshd *m, const struct engine_out *o);
 void backend_netcheck_done(struct meshd *m);
-void backend_state(struct meshd *m);
 void backend_logged_out(struct meshd *m);
 int backend_metrics(void *ctx, struct metrics_input *in);
 const char *backend_unhealthy(void *ctx);

@@ -22,6 +22,19 @@ static int fake_status(void *ctx, bool peers, struct status *s)
 	return s->version && s->backend_state ? 0 : -ENOMEM;
 }
 
+static void fake_subscribed(void *ctx, uint64_t mask)
+{
+	((struct apifake *)ctx)->bus_mask |= mask;
+}
+
+static int fake_health(void *ctx, struct bytes *out)
+{
+	static const char text[] = "{\"Warnings\":{\"login-state\":{\"WarnableCode\":\"login-state\"}}}";
+
+	(void)ctx;
+	return bytes_append(out, text, sizeof(text) - 1);
+}
+
 static const struct prefs *fake_prefs(void *ctx)
 {
 	return &((struct apifake *)ctx)->prefs;
@@ -173,7 +186,9 @@ void apifake_init(struct apifake *f)
 		.locked_prefs = fake_locked, .start = fake_start,   .login_interactive = fake_login,
 		.logout = fake_logout,	   .ping = fake_ping,	    .netcheck = fake_netcheck,
 		.derp_map = fake_derp_map, .whois = fake_whois,	    .metrics = fake_metrics,
-		.relay = fake_relay,	   .path = fake_path,	    .net_map = fake_net_map,
+		.relay = fake_relay,	   .path = fake_path,	    .subscribed = fake_subscribed,
+		.health = fake_health,
+		.net_map = fake_net_map,
 		.debug = fake_debug,	   .shutdown = fake_shutdown, .ctx = f,
 	};
 	f->loop = loop_new(NULL);

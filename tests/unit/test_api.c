@@ -108,6 +108,11 @@ static void strangers_read_but_do_not_write(void **state)
 		{ "GET", "meshd/relay", "", 200, 200 },
 		{ "GET", "meshd/path?peer=100.64.0.3", "", 200, 200 },
 		{ "GET", "update/check", "", 200, 200 },
+		{ "GET", "serve-config", "", 200, 200 },
+		{ "GET", "suggest-exit-node", "", 200, 200 },
+		{ "GET", "check-so-mark-in-use", "", 200, 200 },
+		{ "GET", "check-udp-gro-forwarding", "", 200, 200 },
+		{ "PUT", "profiles/", "", 501, 403 },
 		{ "GET", "check-ip-forwarding", "", 200, 200 },
 		{ "POST", "shutdown", "", 204, 403 },
 	};
@@ -385,6 +390,119 @@ static void bus_tells_state_and_changes(void **state)
 	apifake_wipe(&f);
 }
 
+/* What one message becomes for subscribers who asked for different things. */
+static void bus_gives_each_what_it_asked_for(void **state)
+{
+	static const struct {
+		unsigned mask;
+		const char *want; /* keys, in order; "" = no message */
+	} rows[] = {
+		{ 0, "" },
+		{ NOTIFY_ENGINE, "Engine" },
+		{ NOTIFY_INITIAL_NETMAP, "NetMap" },
+		{ NOTIFY_INITIAL_NETMAP | NOTIFY_NO_NETMAP, "" },
+		{ NOTIFY_PEER_CHANGES, "PeersChanged:whole PeersRemoved UserProfiles" },
+		{ NOTIFY_PEER_CHANGES | NOTIFY_PEER_PATCHES, "PeersChanged:new PeersRemoved PeerChangedPatch UserProfiles" },
+		{ NOTIFY_INITIAL_NETMAP | NOTIFY_PEER_CHANGES | NOTIFY_ENGINE,
+		  "Engine PeersChanged:whole PeersRemoved UserProfiles" },
+	};
+	const struct notify n = { .version = "1", .net_map = "{}", .engine = "{}", .peers_changed = "[\"new\"]",
+				  .peers_changed_all = "[\"whole\"]", .peer_patches = "[]", .peers_removed = "[]",
+				  .user_profiles = "{}" };
+	static const char *const keys[] = { "NetMap", "Engine", "PeersChanged", "PeersRemoved", "PeerChangedPatch",
+					    "UserProfiles" };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct notify mine = n;
+		struct bytes line = { 0 };
+		char got[200] = "";
+
+		assert_int_equal(notify_reduce(&mine, rows[i].mask), *rows[i].want != 0);
+		assert_int_equal(notify_write(&line, &mine), 0);
+		assert_int_equal(bytes_append(&line, "", 1), 0);
+		for (size_t k = 0; k < ARRAY_LEN(keys); k++) {
+			char quoted[40];
+
+			(void)snprintf(quoted, sizeof(quoted), "\"%s\":", keys[k]);
+			if (!strstr((const char *)bytes_data(&line), quoted))
+				continue;
+			(void)snprintf(got + strlen(got), sizeof(got) - strlen(got), "%s%s%s", *got ? " " : "", keys[k],
+				       strcmp(keys[k], "PeersChanged") != 0	     ? "" :
+				       strstr((const char *)bytes_data(&line), "new") ? ":new" :
+										       ":whole");
+		}
+		assert_string_equal(got, rows[i].want);
+		bytes_wipe(&line);
+	}
+}
+
+static void bus_tells_the_daemon_who_listens(void **state)
+{
+	struct apifake f;
+	bool any;
+	char *a;
+	int fd;
+
+	(void)state;
+	apifake_init(&f);
+	assert_int_equal(api_bus_masks(f.api, &any), 0);
+	assert_false(any);
+	fd = apifake_connect(&f, STRANGER);
+	a = exchange(&f, fd, "GET", "watch-ipn-bus?mask=129", "");
+	assert_non_null(strstr(a, "\"Health\":{\"Warnings\":{\"login-state\""));
+	assert_int_equal(f.bus_mask, 129);
+	assert_int_equal(api_bus_masks(f.api, &any), 129);
+	assert_true(any);
+	(void)close(fd);
+	apifake_wipe(&f);
+}
+
+/* The caller is told the address and dials itself; a request that upgrades ends its connection. */
+static void dial_names_the_address(void **state)
+{
+	static const struct {
+		const char *head;
+		int status;
+		const char *words;
+	} rows[] = {
+		{ "Connection: upgrade\r\nUpgrade: ts-dial\r\nDial-Host: 100.64.0.3\r\nDial-Port: 22\r\n", 200,
+		  "\r\nDial-Self: true\r\nDial-Addr: 100.64.0.3:22\r\n" },
+		{ "Connection: upgrade\r\nUpgrade: ts-dial\r\nDial-Host: fd7a:115c:a1e0::3\r\nDial-Port: 22\r\n", 200,
+		  "\r\nDial-Addr: [fd7a:115c:a1e0::3]:22\r\n" },
+		{ "Connection: upgrade\r\nUpgrade: ts-dial\r\nDial-Host: nobody\r\nDial-Port: 22\r\n", 502,
+		  "resolve failure: " },
+		{ "Connection: upgrade\r\nUpgrade: ts-dial\r\nDial-Host: 100.64.0.3\r\nDial-Port: 70000\r\n", 400,
+		  "missing Dial-Host or Dial-Port header" },
+		{ "Connection: upgrade\r\nUpgrade: ts-dial\r\nDial-Host: 100.64.0.3\r\nDial-Port: 22x\r\n", 400,
+		  "missing Dial-Host or Dial-Port header" },
+		{ "Connection: upgrade\r\nUpgrade: other\r\n", 400, "bad ts-dial upgrade" },
+		{ "", 400, "bad ts-dial upgrade" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		static char buf[ANSWER_MAX];
+		struct apifake f;
+		char text[600], *a;
+		int fd;
+
+		apifake_init(&f);
+		fd = apifake_connect(&f, STRANGER);
+		(void)snprintf(text, sizeof(text),
+			       "POST /localapi/v0/dial HTTP/1.1\r\nHost: local-tailscaled.sock\r\n%s"
+			       "Content-Length: 0\r\n\r\n",
+			       rows[i].head);
+		send_text(fd, text);
+		apifake_run(&f);
+		a = read_all(fd, buf);
+		if (status_of(a) != rows[i].status || !strstr(a, rows[i].words))
+			fail_msg("row %zu: %s", i, a);
+		(void)close(fd);
+		apifake_wipe(&f);
+	}
+}
+
 static void slow_readers_of_the_bus_are_cut_off(void **state)
 {
 	struct apifake f;
@@ -478,6 +596,9 @@ int main(void)
 		cmocka_unit_test(callers_that_leave_do_not_block_others),
 		cmocka_unit_test(start_keeps_what_the_caller_cannot_know),
 		cmocka_unit_test(bus_tells_state_and_changes),
+		cmocka_unit_test(bus_gives_each_what_it_asked_for),
+		cmocka_unit_test(bus_tells_the_daemon_who_listens),
+		cmocka_unit_test(dial_names_the_address),
 		cmocka_unit_test(slow_readers_of_the_bus_are_cut_off),
 		cmocka_unit_test(connections_are_limited_by_uid_and_in_all),
 		cmocka_unit_test(listening_takes_over_dead_sockets_only),
