@@ -34,6 +34,8 @@ struct conf {
 	struct prefs_edit edit;     /* applied at every start */
 	uint64_t locked;            /* PREF_BITs that the file holds */
 	bool locked_all;            /* "locked": true */
+	uint32_t relay_mbps, relay_session_mbps; /* Mbit/s of the peer relay; 0 = unlimited */
+	uint32_t relay_sessions;    /* most at a time; 0 = default */
 	char *auth_key;             /* null = none; used when the node is not registered */
 	char *warnings;             /* lines to log, '\n' separated; null */
 };

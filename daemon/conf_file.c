@@ -8,6 +8,9 @@
 #include <strings.h>
 
 #include "daemon/confpriv.h"
+#include "relay/relayserver.h"
+
+enum { MBPS_MAX = 1000000 };
 
 enum value_kind { KEY_TEXT, KEY_BOOL, KEY_LIST, KEY_PORT };
 
@@ -142,6 +145,36 @@ static int read_value(struct reader *r, const struct file_key *k, const cJSON *v
 	return -EINVAL;
 }
 
+/* Settings that are numbers and no preferences. 'hit' tells whether it was one. */
+static int read_number(struct reader *r, const cJSON *v, bool *hit)
+{
+	const struct {
+		const char *name;
+		uint32_t *to;
+		int64_t min, max;
+	} numbers[] = {
+		{ "relayServerMbps", &r->c->relay_mbps, 0, MBPS_MAX },
+		{ "relayServerSessionMbps", &r->c->relay_session_mbps, 0, MBPS_MAX },
+		{ "relayServerSessions", &r->c->relay_sessions, 1, RELAYSERVER_LIVE_LIMIT },
+	};
+
+	*hit = false;
+	for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+		char want[64];
+		int64_t n;
+
+		if (strcasecmp(v->string, numbers[i].name) != 0)
+			continue;
+		*hit = true;
+		(void)snprintf(want, sizeof(want), "a whole number from %d to %d", (int)numbers[i].min,
+			       (int)numbers[i].max);
+		if (!json_value_i64(v, &n) || n < numbers[i].min || n > numbers[i].max)
+			return wrong_type(r, numbers[i].name, want);
+		*numbers[i].to = (uint32_t)n;
+	}
+	return 0;
+}
+
 /* Keys that are no plain preference. 'hit' tells whether it was one. */
 static int read_special(struct reader *r, const cJSON *v, bool *hit)
 {
@@ -185,6 +218,8 @@ static int read_key(struct reader *r, const cJSON *v)
 	bool hit;
 	int ret = read_special(r, v, &hit);
 
+	if (!ret && !hit)
+		ret = read_number(r, v, &hit);
 	if (hit)
 		return ret;
 	for (size_t i = 0; i < ARRAY_LEN(keys); i++) {

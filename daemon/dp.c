@@ -145,6 +145,8 @@ int dp_open(struct dp **out, const struct dp_cfg *cfg, char err[static DP_ERR_MA
 	dp->mtu = cfg->mtu ? cfg->mtu : DP_MTU;
 	dp->fwmark = cfg->fwmark ? cfg->fwmark : (uint32_t)RTNL_MARK;
 	dp->use_no_gso = cfg->use_no_gso;
+	dp->relay_bytes_per_s = cfg->relay_bytes_per_s;
+	dp->relay_session_bytes_per_s = cfg->relay_session_bytes_per_s;
 	dp->use_no_gro = cfg->use_no_gro;
 	dp->on_events = cfg->on_events;
 	dp->ctx = cfg->ctx;

@@ -47,6 +47,9 @@ struct dp_cfg {
 	/* Called on the loop when dp_poll() has something; poll until it returns false. */
 	void (*on_events)(void *ctx, struct mono now);
 	void *ctx;
+	/* What the relay forwards at most, in all and for one session (relay/relayfair); 0 = unlimited. With a
+	 * limit one worker forwards everything, so that it can share fairly. */
+	uint64_t relay_bytes_per_s, relay_session_bytes_per_s;
 	/* Switches for tests: force the fallbacks that old kernels need. */
 	bool use_no_vnet_hdr, use_no_uso, use_no_gso, use_no_gro;
 	/* Socket mark of all our sockets; 0 = 0x80000 (host-network 3.1). */

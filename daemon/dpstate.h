@@ -182,6 +182,7 @@ struct dp {
 	struct tun tun;
 	uint32_t mtu, fwmark;
 	bool use_no_gso, use_no_gro;
+	uint64_t relay_bytes_per_s, relay_session_bytes_per_s; /* immutable; 0 = unlimited */
 
 	/* Published. */
 	struct snapshot_ptr table;   /* struct dp_table; null before the first view */
@@ -279,7 +280,8 @@ enum { FORWARD_IOV_MAX = 1024 };
 
 struct forward_batch {
 	struct worker *w;
-	struct usock *sock[2]; /* by family: where it leaves; may be null */
+	struct usock *sock[2];  /* by family: where it leaves; may be null */
+	struct relayfair *fair; /* owned; null = unlimited */
 	uint32_t n_runs[2], n_iov;
 	struct usock_run runs[2][USOCK_RUNS_MAX];
 	struct forward_owner {
@@ -289,6 +291,8 @@ struct forward_batch {
 	struct iovec iov[FORWARD_IOV_MAX];
 };
 
+/* Sets the limits that 'dp' has on an empty batch. Returns 0 or -ENOMEM. */
+MESH_MUST_USE int forward_batch_limit(struct forward_batch *b, const struct dp *dp, struct mono now);
 /* Takes the datagram if its VNI is bound and it comes from one of the sides; its bytes stay
  * borrowed until forward_flush(). False: it is not ours to forward. */
 bool forward_add(struct forward_batch *b, struct mono now, uint32_t vni,

@@ -139,7 +139,8 @@ static void fill_relay(struct meshd *m, struct metrics_input *in, const struct d
 	in->relay_dropped[METRICS_RELAY_NOT_BOUND] =
 		c->relay_dropped[DP_RELAY_NOT_BOUND] + r->n.drops[RELAYSERVER_DROP_NOT_BOUND];
 	in->relay_dropped[METRICS_RELAY_RATE_LIMIT] =
-		c->relay_dropped[DP_RELAY_RATE_LIMIT] + r->n.drops[RELAYSERVER_DROP_RATE];
+		c->relay_dropped[DP_RELAY_RATE_LIMIT] + r->n.drops[RELAYSERVER_DROP_RATE] +
+		r->n.drops[RELAYSERVER_DROP_BANDWIDTH];
 	in->relay_dropped[METRICS_RELAY_SEND_ERROR] = c->relay_dropped[DP_RELAY_SEND_ERROR];
 }
 

@@ -17,6 +17,7 @@
 
 #include "base/log.h"
 #include "daemon/dpstate.h"
+#include "relay/relayfair.h"
 #include "wire/classify.h"
 
 struct forward {
@@ -129,6 +130,17 @@ static void add_segment(struct forward_batch *b, struct dp_vni *vni, const struc
 	run->n_segs++;
 }
 
+int forward_batch_limit(struct forward_batch *b, const struct dp *dp, struct mono now)
+{
+	if (!dp->relay_bytes_per_s && !dp->relay_session_bytes_per_s)
+		return 0;
+	b->fair = malloc(sizeof(*b->fair));
+	if (!b->fair)
+		return -ENOMEM;
+	relayfair_init(b->fair, now, dp->relay_bytes_per_s, dp->relay_session_bytes_per_s);
+	return 0;
+}
+
 bool forward_add(struct forward_batch *b, struct mono now, uint32_t vni,
 		 const struct usock_addr *from, uint8_t *data, uint32_t size)
 {
@@ -144,7 +156,10 @@ bool forward_add(struct forward_batch *b, struct mono now, uint32_t vni,
 		if (!is_addr(from, &bound->to[side]))
 			continue;
 		counter_set(&v->last[side], (uint64_t)now.ns);
-		add_segment(b, v, bound, side, data, size);
+		if (b->fair && !relayfair_take(b->fair, now, vni, size))
+			counter_add(&b->w->tally.relay_dropped[DP_RELAY_RATE_LIMIT], 1);
+		else
+			add_segment(b, v, bound, side, data, size);
 		return true;
 	}
 	return false;
@@ -252,6 +267,7 @@ void forward_close(struct forward *f)
 	usock_close(&f->socks[0]);
 	usock_close(&f->socks[1]);
 	usock_rx_wipe(&f->rx);
+	free(f->batch.fair);
 	free(f);
 }
 
@@ -313,6 +329,8 @@ static int open_one(struct dp *dp, struct forward **out, uint32_t number, uint16
 	ret = worker_init(&f->w, dp);
 	if (!ret)
 		ret = usock_rx_init(&f->rx);
+	if (!ret)
+		ret = forward_batch_limit(&f->batch, dp, loop_clock());
 	if (ret)
 		return ret;
 	if (!first) {
@@ -346,7 +364,8 @@ int forward_open(struct dp *dp, uint16_t port, struct forward *set[static DP_REL
 		 uint32_t *n, char err[static DP_ERR_MAX])
 {
 	const long cores = sysconf(_SC_NPROCESSORS_ONLN);
-	const uint32_t want = cores < 1                    ? 1
+	const bool is_limited = dp->relay_bytes_per_s || dp->relay_session_bytes_per_s;
+	const uint32_t want = cores < 1 || is_limited      ? 1
 			      : cores > DP_RELAY_SOCKS_MAX ? DP_RELAY_SOCKS_MAX
 							   : (uint32_t)cores;
 	int ret = 0;

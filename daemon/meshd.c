@@ -18,7 +18,8 @@
 #include "daemon/api_coord.h"
 #include "relay/relayserver.h"
 
-enum { TURN_MAX = 1000 }; /* rounds of one turn: the next turn goes on */
+enum { TURN_MAX = 1000, /* rounds of one turn: the next turn goes on */
+       BYTES_PER_MBIT = 125000 };
 
 /* ---- log ---- */
 
@@ -131,6 +132,9 @@ void meshd_reload(struct meshd *m, struct mono now)
 		log_error(&m->log, "reload: %s", err);
 	else
 		log_info(&m->log, "reload: %s", changed ? "new settings are in force" : "nothing changed");
+	if (conf.relay_mbps != m->conf->relay_mbps || conf.relay_session_mbps != m->conf->relay_session_mbps ||
+	    conf.relay_sessions != m->conf->relay_sessions)
+		log_warn(&m->log, "reload: limits of the relay are in force after a restart");
 	if (!rc) { /* what the file locks may be another set now */
 		m->conf->locked = conf.locked;
 		m->conf->locked_all = conf.locked_all;
@@ -208,6 +212,8 @@ static int open_dp(struct meshd *m)
 			      .crypto = &m->crypto,
 			      .log = &m->log,
 			      .loop = m->loop,
+			      .relay_bytes_per_s = (uint64_t)m->conf->relay_mbps * BYTES_PER_MBIT,
+			      .relay_session_bytes_per_s = (uint64_t)m->conf->relay_session_mbps * BYTES_PER_MBIT,
 			      .on_events = dp_events,
 			      .ctx = m };
 	char err[DP_ERR_MAX] = "no name for the TUN device";
@@ -289,7 +295,13 @@ static int open_engine(struct meshd *m)
 	char host[256] = "node", id[65];
 	int64_t floor_s = 0;
 	bool has_saved;
-	struct engine_cfg cfg = { .env = &m->env, .crypto = &m->crypto, .prefs = &prefs };
+	struct engine_cfg cfg = { .env = &m->env,
+				  .crypto = &m->crypto,
+				  .prefs = &prefs,
+				  .relay_sessions_max = m->conf->relay_sessions,
+				  .relay_bytes_per_s = (uint64_t)m->conf->relay_mbps * BYTES_PER_MBIT,
+				  .relay_session_bytes_per_s =
+					  (uint64_t)m->conf->relay_session_mbps * BYTES_PER_MBIT };
 
 	if (load_prefs(m, &prefs))
 		return 1;

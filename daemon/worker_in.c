@@ -362,6 +362,13 @@ static bool relay_takes(struct in *in, const struct classify *c, const struct us
 		if (!in->forward)
 			return false;
 		in->forward->w = &in->w;
+		if (forward_batch_limit(in->forward, in->w.dp, in->now) < 0) {
+			if (in->forward)
+		free(in->forward->fair);
+	free(in->forward);
+			in->forward = NULL;
+			return false;
+		}
 	}
 	in->forward->sock[0] = snapshot_load(&in->w.dp->sock[0]);
 	in->forward->sock[1] = snapshot_load(&in->w.dp->sock[1]);

@@ -14,6 +14,9 @@
 
 static int init_machines(struct engine *e, struct mono now, const struct engine_cfg *cfg)
 {
+	const struct relayserver_cfg relay = { .live_max = cfg->relay_sessions_max,
+					       .bytes_per_s = cfg->relay_bytes_per_s,
+					       .session_bytes_per_s = cfg->relay_session_bytes_per_s };
 	int err;
 
 	env_fill(e->env, e->disco_priv.b, sizeof(e->disco_priv.b));
@@ -28,7 +31,7 @@ static int init_machines(struct engine *e, struct mono now, const struct engine_
 	e->expiry_at = MONO_NEVER;
 	err = derpclient_init(&e->derp, e->env);
 	if (!err)
-		err = relayserver_init(&e->relays, &(struct relayserver_cfg){ 0 }, e->env);
+		err = relayserver_init(&e->relays, &relay, e->env);
 	if (err)
 		return err;
 	e->net = netcheck_new(e->env);

@@ -61,6 +61,9 @@ struct engine_cfg {
 	const char *os_version;
 	const char *log_id;                 /* BackendLogID: 64 hex digits, persistent */
 	bool is_ephemeral;                  /* no state is kept: ask the server to forget this node */
+	uint32_t relay_sessions_max;        /* of our relay server; 0 = RELAYSERVER_LIVE_MAX */
+	/* What it forwards itself; the packet workers have limits of their own (daemon/dp.h). 0 = unlimited. */
+	uint64_t relay_bytes_per_s, relay_session_bytes_per_s;
 };
 
 /* --- outputs ------------------------------------------------------------------------------------------ */

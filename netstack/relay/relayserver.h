@@ -34,6 +34,7 @@
 
 enum {
 	RELAYSERVER_LIVE_MAX = 4096,      /* sessions, default of cfg.live_max */
+	RELAYSERVER_LIVE_LIMIT = 65536,   /* the most that cfg.live_max may be */
 	RELAYSERVER_LIVE_PER_NODE = 128,  /* sessions of one requesting node */
 	RELAYSERVER_ALLOC_PER_S = 10,     /* allocations of one requesting node ... */
 	RELAYSERVER_ALLOC_BURST = 20,     /* ... and how many at once */

@@ -3,6 +3,7 @@
 NETNS_TESTS = \
 	tests/netns/ladder.py \
 	tests/netns/upgrade.py \
+	tests/netns/relay_share.py \
 	tests/netns/grants.py \
 	tests/netns/nat11.py \
 	tests/netns/nat_matrix.py \

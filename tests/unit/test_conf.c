@@ -102,6 +102,7 @@ static void file_sets_and_locks(void **state)
 {
 	static const char text[] = "{ // partial\n\"version\": \"alpha0\", \"Hostname\": \"nas\",\n"
 				   "\"relayServerPort\": 40000, \"advertiseExitNode\": true,\n"
+				   "\"relayServerMbps\": 100, \"relayserversessionmbps\": 20, \"relayServerSessions\": 64,\n"
 				   "\"relayServerStaticEndpoints\": [\"203.0.113.10:40000\"], \"acceptDNS\": false,\n}";
 	char locked[PREFS_ERR_MAX];
 	struct conf c = { 0 };
@@ -112,6 +113,9 @@ static void file_sets_and_locks(void **state)
 	assert_int_equal(conf_parse_file(&c, "x", text, strlen(text), &err), 0);
 	assert_string_equal(c.edit.prefs.hostname, "nas");
 	assert_true(prefval_is_exit_node(&c.edit.prefs));
+	assert_int_equal(c.relay_mbps, 100);
+	assert_int_equal(c.relay_session_mbps, 20);
+	assert_int_equal(c.relay_sessions, 64);
 	assert_true(c.locked == c.edit.mask);
 	assert_true(c.locked & PREF_BIT(PREF_CORP_DNS));
 	assert_false(c.locked & PREF_BIT(PREF_SHIELDS_UP));
@@ -133,6 +137,10 @@ static void bad_files_name_the_place(void **state)
 		{ "{\"hostname\":\"-x\"}", "f: hostname: \"-x\" is not a valid DNS label" },
 		{ "{\"relayServerPort\":70000}",
 		  "f: relayServerPort: failed to set relay server port: \"70000\" is out of range" },
+		{ "{\"relayServerMbps\":-1}", "f: relayServerMbps: want a whole number from 0 to 1000000" },
+		{ "{\"relayServerMbps\":\"1\"}", "f: relayServerMbps: want a whole number from 0 to 1000000" },
+		{ "{\"relayServerSessions\":0}", "f: relayServerSessions: want a whole number from 1 to 65536" },
+		{ "{\"relayServerSessionMbps\":1.5}", "f: relayServerSessionMbps: want a whole number" },
 		{ "{\"advertiseRoutes\":[1]}", "f: advertiseRoutes: want a list of texts" },
 		{ "{\"acceptDNS\":\"yes\"}", "f: acceptDNS: want true or false" },
 		{ "{\"runSSHServer\":true}", "f: not in this build: --ssh" },
