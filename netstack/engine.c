@@ -28,7 +28,7 @@ static int init_machines(struct engine *e, struct mono now, const struct engine_
 	pathself_init(&e->self, now, &e->node_key, e->env);
 	discogate_init(&e->gate, now, e->env);
 	relayclient_init(&e->relayc, &e->node_key, &e->disco_priv, e->env);
-	e->expiry_at = MONO_NEVER;
+	e->expiry_at = e->cool_at = MONO_NEVER;
 	err = derpclient_init(&e->derp, e->env);
 	if (!err)
 		err = relayserver_init(&e->relays, &relay, e->env);
@@ -149,7 +149,7 @@ bool engine_poll(struct engine *e, struct mono now, struct engine_out *out)
 
 struct mono engine_deadline(const struct engine *e)
 {
-	struct mono d = mono_min(ctlclient_deadline(e->ctl), e->expiry_at);
+	struct mono d = mono_min(ctlclient_deadline(e->ctl), mono_min(e->expiry_at, e->cool_at));
 
 	if (e->has_device)
 		d = mono_min(d, device_deadline(&e->device));
@@ -182,6 +182,7 @@ void engine_tick(struct engine *e, struct mono now)
 	if (e->has_device)
 		device_tick(&e->device, now);
 	ep_tick(e, now);
+	ep_cool(e, now);
 	derpclient_tick(&e->derp, now);
 	relayclient_tick(&e->relayc, now);
 	relayserver_tick(&e->relays, now);
@@ -248,7 +249,7 @@ int engine_ping(struct engine *e, struct mono now, uint64_t id, const struct ip 
 	p->last_sent = now;
 	switch (type) {
 	case PING_DISCO:
-		err = ladder_user_ping(&p->ladder, now, id, size);
+		err = ep_ladder(e, now, p) ? ladder_user_ping(p->ladder, now, id, size) : -ENOMEM;
 		ep_touch(e, p);
 		break;
 	case PING_TSMP:

@@ -45,8 +45,10 @@ static struct path_addr derp_path(const struct engine *e, const struct epeer *p)
 void ed_send(struct engine *e, struct mono now, struct epeer *p, const struct path_addr *path,
 	     const struct disco_msg *msg)
 {
-	if (p->has_box)
-		ed_send_box(e, now, &p->box, &p->key, path, false, msg);
+	const struct disco_box *box = ep_box(e, now, p);
+
+	if (box)
+		ed_send_box(e, now, box, &p->key, path, false, msg);
 }
 
 /* ---- in ---- */
@@ -75,7 +77,9 @@ static void input_ping(struct engine *e, struct mono now, const struct path_addr
 		relayclient_input_ping(&e->relayc, now, from, &head->disco);
 	if (!p)
 		p = head;
-	ladder_input_ping(&p->ladder, now, from, ping);
+	if (!ep_ladder(e, now, p))
+		return;
+	ladder_input_ping(p->ladder, now, from, ping);
 	ep_touch(e, p);
 }
 
@@ -83,7 +87,8 @@ static void input_pong(struct engine *e, struct mono now, const struct path_addr
 		       const struct disco_pong *pong)
 {
 	for (struct epeer *p = head; p; p = p->same_disco) {
-		if (ladder_input_pong(&p->ladder, now, from, pong)) {
+		if (p->ladder && ladder_input_pong(p->ladder, now, from, pong)) {
+			(void)ep_ladder(e, now, p); /* in use */
 			ep_touch(e, p);
 			return;
 		}
@@ -96,10 +101,11 @@ static void input_via(struct engine *e, struct mono now, struct epeer *p, const 
 {
 	const struct relayclient_peer rp = { .node = p->key, .disco = p->disco };
 	struct relay_path known[LADDER_RELAYS_MAX];
-	size_t n = ladder_known_relays(&p->ladder, now, known);
+	size_t n;
 
-	if (p->node->cap < DISCO_CAP_RELAY)
+	if (p->node->cap < DISCO_CAP_RELAY || !ep_ladder(e, now, p))
 		return;
+	n = ladder_known_relays(p->ladder, now, known);
 	relayclient_input_via(&e->relayc, now, &rp, via, known, n);
 }
 
@@ -115,7 +121,9 @@ static void input_derp_only(struct engine *e, struct mono now, const struct node
 	}
 	switch (msg->type) {
 	case DISCO_CALL_ME_MAYBE:
-		ladder_input_call_me_maybe(&p->ladder, now, &msg->call_me_maybe);
+		if (!ep_ladder(e, now, p))
+			break;
+		ladder_input_call_me_maybe(p->ladder, now, &msg->call_me_maybe);
 		ep_touch(e, p);
 		break;
 	case DISCO_CALL_ME_MAYBE_VIA:
@@ -162,6 +170,7 @@ static void input_control(struct engine *e, struct mono now, const struct path_a
 void ed_input(struct engine *e, struct mono now, const struct path_addr *from, bool control,
 	      const struct node_key *derp_src, const uint8_t *data, size_t size)
 {
+	const struct disco_box *box;
 	struct disco_msg msg;
 	struct disco_key sender;
 	struct epeer *head;
@@ -179,13 +188,18 @@ void ed_input(struct engine *e, struct mono now, const struct path_addr *from, b
 	}
 	sender = disco_sender(e->scratch);
 	head = ep_by_disco(e, &sender);
-	if (!head || !head->has_box) {
+	if (!head) {
 		e->recv_bad_peer++;
 		return;
 	}
 	if (!discogate_may_open(&e->gate, now, &sender, from))
 		return;
-	err = disco_open(&head->box, e->scratch, size, &msg);
+	box = ep_box(e, now, head);
+	if (!box) {
+		e->recv_bad_peer++;
+		return;
+	}
+	err = disco_open(box, e->scratch, size, &msg);
 	if (err) {
 		discogate_failed(&e->gate, now, &sender, from);
 		*(err == -EPROTO ? &e->recv_bad_parse : &e->recv_bad_key) += 1;
@@ -244,9 +258,9 @@ static void relay_output(struct engine *e, struct mono now, struct relayclient_o
 			ed_send(e, now, p, &o->path, &o->msg);
 		break;
 	case RELAYCLIENT_OFFER:
-		if (!p)
+		if (!p || !ep_ladder(e, now, p))
 			break;
-		ladder_input_offer(&p->ladder, now, &o->offer);
+		ladder_input_offer(p->ladder, now, &o->offer);
 		ep_touch(e, p);
 		break;
 	}

@@ -23,10 +23,10 @@ char *es_why_not_direct(const struct engine *e, struct mono now, const struct ep
 {
 	const struct netcheck_report *r = netcheck_report(e->net);
 	struct prober_view v[PROBER_CANDS_MAX];
-	size_t n = ladder_candidates(&p->ladder, now, v, PROBER_CANDS_MAX), tried = 0, answers = 0;
+	size_t n = ep_candidates(e, p, now, v), tried = 0, answers = 0;
 	char text[TEXT_MAX];
 
-	for (size_t i = 0; i < n && i < PROBER_CANDS_MAX; i++) {
+	for (size_t i = 0; i < n; i++) {
 		tried += v[i].verdict != PROBER_UNTRIED;
 		answers += v[i].verdict == PROBER_ANSWERS || v[i].verdict == PROBER_IN_USE;
 	}
@@ -54,12 +54,11 @@ static const char *source_text(unsigned from)
 	return from & PROBER_FROM_NETMAP ? "map" : from & PROBER_FROM_CMM ? "call-me-maybe" : "ping";
 }
 
-static void fill_candidates(struct mono now, const struct epeer *p, struct pathinfo *out, bool *bad)
+static void fill_candidates(const struct engine *e, struct mono now, const struct epeer *p, struct pathinfo *out, bool *bad)
 {
 	struct prober_view v[PROBER_CANDS_MAX];
-	size_t n = ladder_candidates(&p->ladder, now, v, PROBER_CANDS_MAX);
+	size_t n = ep_candidates(e, p, now, v);
 
-	n = n < PROBER_CANDS_MAX ? n : PROBER_CANDS_MAX;
 	out->candidates = calloc(n + 1, sizeof(*out->candidates));
 	*bad |= !out->candidates;
 	for (size_t i = 0; out->candidates && i < n; i++) {
@@ -153,7 +152,7 @@ int engine_pathinfo(const struct engine *e, struct mono now, const struct ip *ip
 
 	if (!p)
 		return -ENOENT;
-	t = ladder_targets(&p->ladder, now);
+	t = ep_targets(p, now);
 	*out = (struct pathinfo){ .ip = *ip };
 	out->name = es_base_name(p->node, &bad);
 	out->in_use = dup_text(t.first.kind == PATH_DIRECT ? "direct" :
@@ -170,7 +169,7 @@ int engine_pathinfo(const struct engine *e, struct mono now, const struct ip *ip
 	out->since_ms = mono_since_ms(now, p->path_since);
 	out->direct_reason = t.first.kind == PATH_DIRECT ? dup_text(text, &bad) :
 							   es_why_not_direct(e, now, p, &bad);
-	fill_candidates(now, p, out, &bad);
+	fill_candidates(e, now, p, out, &bad);
 	fill_relays(e, p, out, &bad);
 	(void)snprintf(text, sizeof(text), "home %u (%s), theirs %u (%s)", e->home, es_region_code(e, e->home),
 		       p->node->home_derp, es_region_code(e, p->node->home_derp));
@@ -422,10 +421,20 @@ void engine_figures(const struct engine *e, struct mono now, struct engine_figur
 	}
 }
 
+static uint64_t count_warm(const struct engine *e)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < e->n_slots; i++)
+		n += e->slots[i] && (e->slots[i]->ladder || e->slots[i]->dev || e->slots[i]->box);
+	return n;
+}
+
 void engine_counters(const struct engine *e, void (*fn)(void *ctx, const char *name, uint64_t value), void *ctx)
 {
 	const struct device_counters *d = &e->device.counters;
 
+	fn(ctx, "peers_warm", count_warm(e));
 	fn(ctx, "magicsock_disco_sent_udp", e->sent_disco_udp);
 	fn(ctx, "magicsock_disco_sent_derp", e->sent_disco_derp);
 	fn(ctx, "magicsock_disco_recv_ping", e->self.n.recv_ping);

@@ -6,6 +6,7 @@
  *   engine_map.c    control client, map, view       engine_derp.c   DERP, streams of all machines
  *   engine_net.c    own endpoints, netcheck, home   engine_relay.c  relay server and client
  *   engine_debug.c  disturbances on request
+ *   engine_warm.c   session and ladder: of peers in use
  *   engine_status.c, engine_info.c  answers for the local API
  */
 #ifndef NETSTACK_ENGINE_INT_H
@@ -39,6 +40,7 @@ enum {
 	ENGINE_STUN_SPREAD_S = 6,
 	ENGINE_EP_CACHE_S = 310,   /* learned endpoints are announced this long (path-selection 2) */
 	ENGINE_EP_CACHE_MAX = 12,
+	ENGINE_COOL_S = 300,       /* session and ladder of an idle peer are kept this long */
 };
 
 /* Which machine a stream belongs to. */
@@ -62,10 +64,13 @@ struct epeer {
 	struct node_key key;
 	struct disco_key disco;
 	const struct map_node *node; /* borrowed from engine.map */
-	struct device_peer *dev;     /* null without a node key of our own */
-	struct ladder ladder;
-	struct disco_box box;
-	bool has_box;
+	/* Made when there is something to do with the peer (ep_session(), ep_ladder(), ep_box()), gone after
+	 * ENGINE_COOL_S without: most peers of a large mesh are never spoken to. */
+	struct device_peer *dev;
+	struct ladder *ladder;
+	struct disco_box *box;
+	struct mono used;            /* when one of them was last asked for */
+	uint8_t seen_stamp[WGMSG_TIMESTAMP_SIZE]; /* of the sessions before; zero = none */
 	struct epeer *same_disco;    /* next peer with this disco key */
 	struct heap_node timer;      /* of the ladder */
 	struct epeer *dirty_next;
@@ -153,6 +158,7 @@ struct engine {
 	size_t free_slot;           /* no slot before this one is free */
 	uint32_t next_gen;
 	struct heap timers;
+	struct mono cool_at;        /* when to look for idle peers; NEVER = all are cold */
 	struct epeer *dirty;
 	struct epeer *dirty_last;
 	bool view_due;
@@ -240,6 +246,27 @@ MESH_MUST_USE int ep_rekey(struct engine *e, struct mono now);
 void ep_pump_device(struct engine *e, struct mono now);
 /* First address of a node in the family of ours that both have: for capability look-ups. */
 bool ep_cap_pair(const struct map_node *src, const struct map_node *dst, struct ip *src_ip, struct ip *dst_ip);
+
+/* engine_warm.c */
+/* The peer's session, ladder and sealed box, made if it has none; null: out of memory, or without a key of our own
+ * (session), or the peer has told no disco key (box). */
+struct device_peer *ep_session(struct engine *e, struct mono now, struct epeer *p);
+struct ladder *ep_ladder(struct engine *e, struct mono now, struct epeer *p);
+const struct disco_box *ep_box(struct engine *e, struct mono now, struct epeer *p);
+void ep_drop_ladder(struct engine *e, struct epeer *p);
+void ep_drop_box(struct epeer *p);
+/* Tells the ladder, if there is one, what the map says. */
+void ep_set_ladder(struct engine *e, struct mono now, struct epeer *p);
+/* Takes the session away, and its keys from the data plane. */
+void ep_end_session(struct engine *e, struct mono now, struct epeer *p);
+/* For the device ('ctx' is the engine): an initiation names this key. */
+struct device_peer *ep_find_session(void *ctx, struct mono now, const struct node_key *key);
+/* For status: the paths in use and the known addresses, whether there is a ladder or not. */
+struct ladder_targets ep_targets(const struct epeer *p, struct mono now);
+size_t ep_candidates(const struct engine *e, const struct epeer *p, struct mono now,
+		     struct prober_view views[static PROBER_CANDS_MAX]);
+/* Takes session and ladder of idle peers away. */
+void ep_cool(struct engine *e, struct mono now);
 
 /* engine_disco.c */
 void ed_send(struct engine *e, struct mono now, struct epeer *p, const struct path_addr *path,

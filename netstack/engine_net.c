@@ -153,9 +153,9 @@ void en_endpoints(struct engine *e, struct mono now)
 	pathself_set_endpoints(&e->self, now, l.eps, l.n);
 	ctlclient_set_endpoints(e->ctl, now, l.eps, l.types, l.n);
 	for (size_t i = 0; i < e->n_slots; i++) {
-		if (!e->slots[i])
+		if (!e->slots[i] || !e->slots[i]->ladder)
 			continue;
-		ladder_input_own_endpoints(&e->slots[i]->ladder, now);
+		ladder_input_own_endpoints(e->slots[i]->ladder, now);
 		ep_touch(e, e->slots[i]);
 	}
 }
@@ -390,9 +390,9 @@ void engine_set_addrs(struct engine *e, struct mono now, const struct ip *addrs,
 	/* The new addresses are announced at once; what STUN finds follows. */
 	en_endpoints(e, now);
 	for (size_t i = 0; i < e->n_slots; i++) {
-		if (!e->slots[i])
+		if (!e->slots[i] || !e->slots[i]->ladder)
 			continue;
-		ladder_input_link(&e->slots[i]->ladder, now, is_major);
+		ladder_input_link(e->slots[i]->ladder, now, is_major);
 		ep_touch(e, e->slots[i]);
 	}
 	derpclient_set_addrs(&e->derp, now, addrs, n);
@@ -429,11 +429,12 @@ void engine_send_failed(struct engine *e, struct mono now, const struct path_add
 		return;
 	for (size_t i = 0; i < e->n_slots; i++) {
 		struct epeer *p = e->slots[i];
-		const struct prober_cand *c = p ? prober_find(&p->ladder.prober, &to->ep) : NULL;
+		const struct prober_cand *c =
+			p && p->ladder ? prober_find(&p->ladder->prober, &to->ep) : NULL;
 
-		if (!p || (!c && !path_eq(&p->targets.first, to)))
+		if (!p || !p->ladder || (!c && !path_eq(&p->targets.first, to)))
 			continue;
-		ladder_input_send_failed(&p->ladder, now, to);
+		ladder_input_send_failed(p->ladder, now, to);
 		ep_touch(e, p);
 	}
 }

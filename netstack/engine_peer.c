@@ -95,8 +95,7 @@ static void disco_unlink(struct engine *e, struct epeer *p)
 			head->same_disco = p->same_disco;
 	}
 	p->same_disco = NULL;
-	disco_box_wipe(&p->box);
-	p->has_box = false;
+	ep_drop_box(p);
 }
 
 static void disco_link(struct engine *e, struct epeer *p, const struct disco_key *disco)
@@ -106,7 +105,6 @@ static void disco_link(struct engine *e, struct epeer *p, const struct disco_key
 	p->disco = *disco;
 	if (key_is_zero(disco->b))
 		return;
-	p->has_box = disco_box_init(&p->box, &e->disco_priv, &e->disco, disco) == 0;
 	head = ep_by_disco(e, disco);
 	if (head) {
 		p->same_disco = head->same_disco;
@@ -116,32 +114,13 @@ static void disco_link(struct engine *e, struct epeer *p, const struct disco_key
 	}
 }
 
-static void set_ladder(struct engine *e, struct mono now, struct epeer *p)
-{
-	const struct map_node *n = p->node;
-	const struct ladder_peer lp = {
-		.node = p->key,
-		.disco = p->disco,
-		.endpoints = n->endpoints,
-		.n_endpoints = n->n_endpoints,
-		.home_derp = n->home_derp,
-		.cap = n->cap,
-		.is_wireguard_only = n->wireguard_only,
-		.is_silent = e->map && map_node_has_cap(netmap_self(e->map), "silent-disco"),
-	};
-
-	if (ladder_set_peer(&p->ladder, now, &lp) < 0)
-		e->out_dropped++;
-	ep_touch(e, p);
-}
-
 void ep_set_disco(struct engine *e, struct mono now, struct epeer *p, const struct disco_key *disco)
 {
 	if (disco_key_eq(&p->disco, disco))
 		return;
 	disco_unlink(e, p);
 	disco_link(e, p, disco);
-	set_ladder(e, now, p);
+	ep_set_ladder(e, now, p);
 }
 
 /* ---- life ---- */
@@ -158,14 +137,6 @@ static void drop_staged(struct engine *e, struct epeer *p, bool count)
 	}
 	p->staged_last = NULL;
 	p->n_staged = 0;
-}
-
-static int add_session(struct engine *e, struct epeer *p)
-{
-	const struct device_peer_cfg cfg = { .key = p->key, .id = p->id, .owner = p };
-
-	p->dev = NULL;
-	return e->has_device ? device_add(&e->device, &cfg, &p->dev) : 0;
 }
 
 static int take_slot(struct engine *e, struct epeer *p)
@@ -202,9 +173,12 @@ static void note_relay(struct engine *e, struct epeer *p)
 
 int ep_add(struct engine *e, struct mono now, const struct map_node *node)
 {
-	struct epeer *p = calloc(1, sizeof(*p));
+	struct epeer *p;
 	int err;
 
+	if (key_is_zero(node->key.b) || node_key_eq(&node->key, &e->node_key))
+		return -EPROTO;
+	p = calloc(1, sizeof(*p));
 	if (!p)
 		return -ENOMEM;
 	p->node_id = node->id;
@@ -218,32 +192,17 @@ int ep_add(struct engine *e, struct mono now, const struct map_node *node)
 		free(p);
 		return err;
 	}
-	ladder_init(&p->ladder, now, &e->self);
 	err = map_put(&e->by_id, &p->node_id, p);
 	if (!err)
 		err = map_put(&e->by_key, &p->key, p);
-	if (!err)
-		err = add_session(e, p);
 	if (err) {
 		ep_del(e, now, p);
 		return err;
 	}
 	disco_link(e, p, &node->disco);
-	set_ladder(e, now, p);
-	ladder_input_relays(&p->ladder, now, relayclient_n_servers(&e->relayc, &p->key), false);
 	note_relay(e, p);
 	e->view_due = e->host_due = true;
 	return 0;
-}
-
-static void end_session(struct engine *e, struct mono now, struct epeer *p)
-{
-	if (!p->dev)
-		return;
-	device_reset(&e->device, p->dev);
-	ep_pump_device(e, now); /* its KEY_DROPs */
-	device_del(&e->device, p->dev);
-	p->dev = NULL;
 }
 
 void ep_del(struct engine *e, struct mono now, struct epeer *p)
@@ -252,7 +211,7 @@ void ep_del(struct engine *e, struct mono now, struct epeer *p)
 
 	ep_pump(e, now); /* nothing of it may stay queued in the machines */
 	relayclient_cancel(&e->relayc, &p->key);
-	end_session(e, now, p);
+	ep_end_session(e, now, p);
 	disco_unlink(e, p);
 	if (ep_by_node(e, p->node_id) == p)
 		map_del(&e->by_id, &p->node_id);
@@ -262,7 +221,6 @@ void ep_del(struct engine *e, struct mono now, struct epeer *p)
 	if (p->id.index < e->free_slot)
 		e->free_slot = p->id.index;
 	e->relays_due |= p->is_relay;
-	heap_del(&e->timers, &p->timer);
 	e->dirty_last = NULL;
 	while (*link) {
 		if (*link == p) {
@@ -273,7 +231,7 @@ void ep_del(struct engine *e, struct mono now, struct epeer *p)
 		}
 	}
 	drop_staged(e, p, false);
-	ladder_wipe(&p->ladder);
+	ep_drop_ladder(e, p);
 	free(p);
 	e->view_due = e->host_due = true;
 }
@@ -289,7 +247,7 @@ void ep_update(struct engine *e, struct mono now, struct epeer *p, const struct 
 	/* The peer restarted: its session is gone, a new handshake finds it at once (disco 9). */
 	if ((bits & NETMAP_NODE_DISCO) && p->dev)
 		device_reset(&e->device, p->dev);
-	set_ladder(e, now, p);
+	ep_set_ladder(e, now, p);
 	if (bits & (NETMAP_NODE_ALLOWED | NETMAP_NODE_FLAGS | NETMAP_NODE_CAPS | NETMAP_NODE_EXPIRY))
 		e->view_due = e->host_due = true;
 }
@@ -297,13 +255,17 @@ void ep_update(struct engine *e, struct mono now, struct epeer *p, const struct 
 int ep_rekey(struct engine *e, struct mono now)
 {
 	struct device_cfg cfg = {
-		.crypto = e->crypto, .env = e->env, .stamp_floor_ns = e->stamp_floor_ns
+		.crypto = e->crypto,
+		.env = e->env,
+		.stamp_floor_ns = e->stamp_floor_ns,
+		.find = ep_find_session,
+		.find_ctx = e,
 	};
 	int err = 0;
 
 	for (size_t i = 0; i < e->n_slots; i++)
 		if (e->slots[i])
-			end_session(e, now, e->slots[i]);
+			ep_end_session(e, now, e->slots[i]);
 	if (e->has_device)
 		device_wipe(&e->device);
 	e->has_device = false;
@@ -318,9 +280,6 @@ int ep_rekey(struct engine *e, struct mono now)
 	err = device_init(&e->device, &cfg);
 	key_wipe(cfg.priv.b);
 	e->has_device = err == 0;
-	for (size_t i = 0; i < e->n_slots && !err; i++)
-		if (e->slots[i])
-			err = add_session(e, e->slots[i]);
 	er_candidates(e, now, false);
 	return err;
 }
@@ -368,16 +327,20 @@ void ep_derp_changed(struct engine *e, struct mono now, bool is_up)
 			continue;
 		if (p->in_view && !mono_is_zero(p->heard_at) && p->targets.first.kind == PATH_DERP)
 			push_path(e, now, p);
-		if (!is_up)
+		if (!is_up || !p->ladder)
 			continue;
-		ladder_input_derp_up(&p->ladder, now);
+		ladder_input_derp_up(p->ladder, now);
 		ep_touch(e, p);
 	}
 }
 
 static void heard(struct engine *e, struct mono now, struct epeer *p, const struct path_addr *from)
 {
-	ladder_input_received(&p->ladder, now, from);
+	struct ladder *l = ep_ladder(e, now, p);
+
+	if (!l)
+		return;
+	ladder_input_received(l, now, from);
 	ep_touch(e, p);
 	if (from->kind != PATH_DIRECT)
 		return;
@@ -489,9 +452,11 @@ void ep_pump(struct engine *e, struct mono now)
 		if (!e->dirty)
 			e->dirty_last = NULL;
 		p->is_dirty = false;
-		while (ladder_poll(&p->ladder, now, &o))
+		if (!p->ladder)
+			continue;
+		while (ladder_poll(p->ladder, now, &o))
 			ladder_output(e, now, p, &o);
-		if (heap_set(&e->timers, &p->timer, ladder_deadline(&p->ladder)) < 0)
+		if (heap_set(&e->timers, &p->timer, ladder_deadline(p->ladder)) < 0)
 			e->out_dropped++;
 	}
 }
@@ -502,7 +467,7 @@ void ep_tick(struct engine *e, struct mono now)
 		struct epeer *p = CONTAINER_OF(heap_first(&e->timers), struct epeer, timer);
 
 		heap_del(&e->timers, &p->timer);
-		ladder_tick(&p->ladder, now);
+		ladder_tick(p->ladder, now);
 		ep_touch(e, p);
 	}
 }
@@ -546,6 +511,7 @@ static void hail(struct engine *e, struct mono now, const struct epeer *p, const
 static void device_send(struct engine *e, struct mono now, const struct device_out *o)
 {
 	struct epeer *p = o->peer ? o->peer->owner : NULL;
+	struct ladder *l = p ? ep_ladder(e, now, p) : NULL;
 	struct path_addr paths[2];
 	unsigned n;
 
@@ -553,7 +519,7 @@ static void device_send(struct engine *e, struct mono now, const struct device_o
 		send_handshake(e, now, &o->to, &o->derp_peer, o->msg, o->size);
 		return;
 	}
-	n = ladder_handshake_paths(&p->ladder, now, paths);
+	n = l ? ladder_handshake_paths(l, now, paths) : 0;
 	if (n == 0 && o->to.kind != PATH_NONE)
 		paths[n++] = o->to;
 	for (unsigned i = 0; i < n; i++)
@@ -561,7 +527,8 @@ static void device_send(struct engine *e, struct mono now, const struct device_o
 	p->hs_tx_bytes += o->size; /* one message, by however many paths */
 	if (!p->targets.is_trusted && is_cut_off(e, p))
 		hail(e, now, p, o);
-	ladder_input_sent(&p->ladder, now);
+	if (l)
+		ladder_input_sent(l, now);
 	ep_touch(e, p);
 }
 
@@ -590,9 +557,7 @@ static void advertise_disco(struct engine *e, const struct epeer *p)
 
 void ep_own_disco(struct engine *e, struct epeer *p)
 {
-	disco_box_wipe(&p->box);
-	p->has_box = !key_is_zero(p->disco.b) &&
-		     disco_box_init(&p->box, &e->disco_priv, &e->disco, &p->disco) == 0;
+	ep_drop_box(p); /* the next one is made with the new key */
 	if (p->advertised)
 		advertise_disco(e, p);
 }
@@ -680,9 +645,11 @@ void engine_input_want(struct engine *e, struct mono now, struct peer_id peer, c
 		       size_t size)
 {
 	struct epeer *p = ep_get(e, peer);
+	struct device_peer *dev = p ? ep_session(e, now, p) : NULL;
+	struct ladder *l = dev ? ep_ladder(e, now, p) : NULL;
 	struct engine_staged *s;
 
-	if (!p || !p->dev)
+	if (!l)
 		return;
 	if (p->n_staged == ENGINE_STAGED_MAX) { /* the oldest is the least useful */
 		s = p->staged;
@@ -704,8 +671,8 @@ void engine_input_want(struct engine *e, struct mono now, struct peer_id peer, c
 		p->n_staged++;
 	}
 	p->last_sent = now;
-	ladder_input_sent(&p->ladder, now);
-	device_want(&e->device, now, p->dev);
+	ladder_input_sent(l, now);
+	device_want(&e->device, now, dev);
 	ep_touch(e, p);
 }
 
@@ -720,11 +687,12 @@ void engine_input_key(struct engine *e, struct mono now, struct peer_id peer)
 void engine_input_rx_path(struct engine *e, struct mono now, struct peer_id peer, const struct path_addr *path)
 {
 	struct epeer *p = ep_get(e, peer);
+	struct ladder *l = p ? ep_ladder(e, now, p) : NULL;
 
-	if (!p)
+	if (!l)
 		return;
 	p->rx_path[path->kind] = *path;
-	ladder_input_received(&p->ladder, now, path);
+	ladder_input_received(l, now, path);
 	ep_touch(e, p);
 }
 
@@ -732,18 +700,19 @@ void engine_input_activity(struct engine *e, struct mono now, struct peer_id pee
 			   const struct engine_activity *a)
 {
 	struct epeer *p = ep_get(e, peer);
+	struct ladder *l = p ? ep_ladder(e, now, p) : NULL;
 
-	if (!p)
+	if (!l)
 		return;
 	p->tx_bytes += a->tx_bytes;
 	p->rx_bytes += a->rx_bytes;
 	if (a->sent_data)
 		p->last_sent = now;
 	if (a->sent_data)
-		ladder_input_sent(&p->ladder, now);
+		ladder_input_sent(l, now);
 	for (unsigned k = PATH_DIRECT; k <= PATH_DERP; k++)
 		if (a->received[k] && p->rx_path[k].kind != PATH_NONE)
-			ladder_input_received(&p->ladder, now, &p->rx_path[k]);
+			ladder_input_received(l, now, &p->rx_path[k]);
 	ep_touch(e, p);
 }
 

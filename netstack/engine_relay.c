@@ -73,9 +73,9 @@ void er_candidates(struct engine *e, struct mono now, bool is_event)
 	for (size_t i = 0; i < e->n_slots; i++) {
 		struct epeer *p = e->slots[i];
 
-		if (!p)
+		if (!p || !p->ladder)
 			continue;
-		ladder_input_relays(&p->ladder, now, relayclient_n_servers(&e->relayc, &p->key),
+		ladder_input_relays(p->ladder, now, relayclient_n_servers(&e->relayc, &p->key),
 				    added || is_event);
 		ep_touch(e, p);
 	}

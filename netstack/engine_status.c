@@ -149,7 +149,7 @@ const struct map_node *es_relay_node(const struct engine *e, const struct ladder
 static void from_path(const struct engine *e, struct mono now, struct status_peer *s, const struct epeer *p,
 		      bool *bad)
 {
-	const struct ladder_targets t = ladder_targets(&p->ladder, now);
+	const struct ladder_targets t = ep_targets(p, now);
 	const struct map_node *relay = es_relay_node(e, &t);
 	char text[PATH_TEXT_MAX];
 
@@ -187,8 +187,7 @@ static void from_peer(const struct engine *e, struct mono now, struct status_pee
 
 	from_map(e, s, p->node, bad);
 	from_path(e, now, s, p, bad);
-	n = ladder_candidates(&p->ladder, now, views, PROBER_CANDS_MAX);
-	n = n < PROBER_CANDS_MAX ? n : PROBER_CANDS_MAX;
+	n = ep_candidates(e, p, now, views);
 	s->addrs = n ? calloc(n, sizeof(*s->addrs)) : NULL;
 	for (size_t i = 0; s->addrs && i < n; i++)
 		s->addrs[s->n_addrs++] = dup_text(ep_write(text, &views[i].ep), bad);

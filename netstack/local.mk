@@ -18,4 +18,4 @@ libnetstack_a_SOURCES += \
 	netstack/engine_peer.c \
 	netstack/engine_queue.c \
 	netstack/engine_relay.c \
-	netstack/engine_status.c
+	netstack/engine_status.c netstack/engine_warm.c

@@ -35,6 +35,8 @@ int device_init(struct device *d, const struct device_cfg *cfg)
 	memset(d, 0, sizeof(*d));
 	d->crypto = cfg->crypto;
 	d->env = cfg->env;
+	d->find = cfg->find;
+	d->find_ctx = cfg->find_ctx;
 	noise_self_init(&d->self, &cfg->priv);
 	cookie_checker_init(&d->checker, &d->self.pub);
 	map_init(&d->by_key, KEY_SIZE, DEVICE_PEERS_MAX, cfg->env);
@@ -274,6 +276,8 @@ static int input_initiation(struct device *d, struct mono now, const uint8_t *bu
 	if (err)
 		return drop(&d->counters.drop_auth, err);
 	peer = device_find(d, &rx.remote);
+	if (!peer && d->find)
+		peer = d->find(d->find_ctx, now, &rx.remote);
 	if (peer)
 		err = count_refusal(d, session_input_initiation(&peer->session, now, &msg, &rx),
 				    &d->counters.drop_flood);
@@ -498,6 +502,14 @@ int64_t device_stamp_floor(const struct device *d)
 void device_seen_stamp(const struct device_peer *peer, uint8_t stamp[static WGMSG_TIMESTAMP_SIZE])
 {
 	memcpy(stamp, peer->session.seen_stamp, WGMSG_TIMESTAMP_SIZE);
+}
+
+bool device_is_idle(const struct device_peer *peer)
+{
+	const struct session *s = &peer->session;
+
+	return !peer->is_dirty && !s->hs && !s->current && !s->next && !s->old[0] &&
+	       mono_is_never(session_deadline(s));
 }
 
 void device_status(const struct device_peer *peer, struct mono now, struct session_status *st)

@@ -77,6 +77,10 @@ struct device_cfg {
 	uint32_t max_indices; /* size of the data plane's receiver-index table; 0 = INDEX_SLOTS_MAX
 			       */
 	int64_t stamp_floor_ns; /* as last persisted (DEVICE_PERSIST); 0 = first start */
+	/* Asked for a peer that is not in the table when an initiation names its key: may
+	 * device_add() it and return it, or null. May be null: peers are all in the table. */
+	struct device_peer *(*find)(void *ctx, struct mono now, const struct node_key *key);
+	void *find_ctx;
 };
 
 struct device_reply {
@@ -89,6 +93,8 @@ struct device {
 	struct noise_self self;
 	const struct crypto *crypto;
 	const struct env *env;
+	struct device_peer *(*find)(void *ctx, struct mono now, const struct node_key *key); /* as configured */
+	void *find_ctx;
 	struct map by_key;          /* node key -> struct device_peer */
 	struct index_table indices; /* receiver index -> struct device_peer */
 	struct cookie_checker checker;
@@ -197,6 +203,8 @@ int64_t device_stamp_floor(const struct device *d);
 
 /* Greatest initiation stamp seen from the peer, to be stored across restarts if wanted. */
 void device_seen_stamp(const struct device_peer *peer, uint8_t stamp[static WGMSG_TIMESTAMP_SIZE]);
+/* Has it neither keys nor anything to do, so that nothing but the seen stamp is lost with it? */
+bool device_is_idle(const struct device_peer *peer);
 void device_status(const struct device_peer *peer, struct mono now, struct session_status *st);
 
 #endif

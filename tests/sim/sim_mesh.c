@@ -129,6 +129,44 @@ static void a_relay_that_restarts_is_bound_anew(void **state)
 	topo_end(&t);
 }
 
+static void take_warm(void *ctx, const char *name, uint64_t value)
+{
+	if (!strcmp(name, "peers_warm"))
+		*(uint64_t *)ctx = value;
+}
+
+/* Peers that the node holds a session, ladder or disco box for. */
+static uint64_t warm(const struct node *n)
+{
+	uint64_t value = UINT64_MAX;
+
+	engine_counters(whole_engine(n), take_warm, &value);
+	return value;
+}
+
+static void an_idle_peer_costs_nothing_and_is_back_at_once(void **state)
+{
+	struct topo t = flowing(28, TOPO_E, TOPO_E, 0, PATH_DIRECT);
+	uint64_t had;
+
+	(void)state;
+	assert_int_equal(warm(t.a), 1);
+	for (size_t i = 0; i < t.w->n_flows; i++)
+		t.w->flows[i].is_stopped = true;
+	world_run(t.w, 20 * 60 * 1000);
+	assert_int_equal(warm(t.a), 0);
+	assert_int_equal(warm(t.b), 0);
+	had = t.w->flows[0].delivered;
+	for (size_t i = 0; i < t.w->n_flows; i++)
+		t.w->flows[i].is_stopped = false;
+	for (size_t i = 0; i < t.w->n_flows; i++)
+		t.w->flows[i].next = t.w->net->now;
+	world_run(t.w, 1000);
+	assert_in_range(t.w->flows[0].delivered - had, 40, 60);
+	assert_in_range(world_until_both(t.w, t.a, t.b, PATH_DIRECT, 3000), 0, 3000);
+	topo_end(&t);
+}
+
 static void a_flow_survives_many_rekeys(void **state)
 {
 	struct topo t = flowing(9, TOPO_E, TOPO_E, 0, PATH_DIRECT);
@@ -451,6 +489,7 @@ int main(void)
 		cmocka_unit_test(without_a_relay_a_blackholed_path_falls_to_derp),
 		cmocka_unit_test(a_relay_switched_off_and_on_is_left_and_used_again_within_5_s),
 		cmocka_unit_test(a_relay_that_restarts_is_bound_anew),
+		cmocka_unit_test(an_idle_peer_costs_nothing_and_is_back_at_once),
 		cmocka_unit_test(a_flow_survives_many_rekeys),
 		cmocka_unit_test(dead_control_and_derp_leave_a_direct_flow_alone),
 		cmocka_unit_test(a_node_that_roams_keeps_its_flow),

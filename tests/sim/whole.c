@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "control/netmap.h"
 #include "engine.h"
 #include "tests/sim/wcoord.h"
 #include "tests/sim/wdp.h"
@@ -472,8 +473,13 @@ static struct path_addr op_path(struct node *n, struct node *to, bool *is_truste
 
 	*second = (struct path_addr){ .kind = PATH_NONE };
 	*is_trusted = p && p->n_targets == 1;
-	if (!p || p->n_targets == 0)
+	if (!p)
 		return *second;
+	if (p->n_targets == 0) { /* never spoken to, or not for long: it begins with DERP */
+		const struct map_node *peer = netmap_by_ip(engine_netmap(x->e), &dst);
+
+		return peer && peer->home_derp ? path_derp(peer->home_derp) : *second;
+	}
 	if (p->n_targets > 1)
 		*second = p->targets[1];
 	return p->targets[0];
