@@ -19,7 +19,11 @@ PROXY_PORT = 3142
 
 
 def mirror():
-    """(URI, release) of the Debian or Ubuntu archive that apt is configured with."""
+    """(URI, release, components) of the archive that MESHD_ARCHIVE names, e.g. "http://archive.example/debian trixie
+    main", else of the Debian or Ubuntu archive that apt is configured with."""
+    if "MESHD_ARCHIVE" in os.environ:
+        uri, release, components = os.environ["MESHD_ARCHIVE"].split()
+        return uri, release, components
     if not shutil.which("apt-get") or not shutil.which("debootstrap"):
         skip("no apt or no debootstrap here")
     text = subprocess.run(["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(ORIGIN)",
@@ -27,16 +31,17 @@ def mirror():
     for line in text.splitlines():
         uri, release, origin = (line + " ").split(" ")[:3]
         if origin in ("Debian", "Ubuntu") and "-" not in release:
-            return uri, release
+            return uri, release, "main,universe" if origin == "Ubuntu" else "main"
     skip("apt has no archive configured")
 
 
 def make_root(lab):
     """The tree that all machines of the lab share; read-only from then on."""
-    uri, release = mirror()
+    uri, release, components = mirror()
     root = os.path.join(lab.dir, "root")
     say("+ debootstrap --variant=minbase %s" % release)
-    done = subprocess.run(["debootstrap", "--variant=minbase", "--include=systemd-sysv,dbus", release, root, uri], stdin=subprocess.DEVNULL,
+    done = subprocess.run(["debootstrap", "--variant=minbase", "--components=" + components, "--include=systemd-sysv,dbus",
+                           release, root, uri], stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
     if done.returncode != 0:
         skip("debootstrap failed: " + done.stdout.strip().splitlines()[-1])
