@@ -60,7 +60,7 @@ struct cmd {
 /* Commands, each in its file. Tables of groups carry their subcommands. */
 extern const struct cmd cmd_up, cmd_down, cmd_set, cmd_get, cmd_login, cmd_logout, cmd_switch;
 extern const struct cmd cmd_status, cmd_ping, cmd_ip, cmd_netcheck, cmd_whois, cmd_whoami;
-extern const struct cmd cmd_version, cmd_metrics, cmd_wait, cmd_licenses, cmd_completion;
+extern const struct cmd cmd_version, cmd_metrics, cmd_wait, cmd_licenses, cmd_completion, cmd_words;
 extern const struct cmd cmd_relay, cmd_path, cmd_debug, cmd_exit_node;
 extern const struct cmd cmd_coordinator;
 

@@ -50,6 +50,7 @@ const struct cmd cmd_down = {
 /* --- logout --- */
 
 static const struct flag logout_flags[] = {
+	{ "local", FLAG_BOOL, "false", "do not fail when the control server cannot be told", NULL, false },
 	{ "reason", FLAG_STRING, NULL, "reason for the logout, if required by a policy", NULL, false },
 	{ "accept-risk", FLAG_STRING, NULL,
 	  "accept risk and skip confirmation for `risk` types: lose-ssh, mac-app-connector, all", NULL, false },
@@ -67,7 +68,7 @@ static int run_logout(struct cli *c, const struct flags *f, int n_args, char *co
 			   "You are connected over Tailscale; this action will log out and result in your session "
 			   "disconnecting.");
 	if (!err)
-		err = client_call(c, "POST", "logout", NULL, 0, &r);
+		err = client_call(c, "POST", flags_bool(f, "local") ? "logout?local=true" : "logout", NULL, 0, &r);
 	if (!err)
 		client_reply_wipe(&r);
 	return err;

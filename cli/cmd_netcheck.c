@@ -18,6 +18,7 @@ static const struct flag netcheck_flags[] = {
 	{ "format", FLAG_STRING, NULL, "output format: empty (for human-readable), \"json\" or \"json-line\"", NULL,
 	  false },
 	{ "json", FLAG_BOOL, "false", "the same as --format=json", NULL, false },
+	FLAG_NOT_BUILT("standalone", FLAG_BOOL),
 	{ "verbose", FLAG_BOOL, "false", "verbose output", NULL, false },
 };
 

@@ -15,6 +15,8 @@ static const struct flag ping_flags[] = {
 	{ "interval", FLAG_DURATION, "1s", "time between pings", "i", false },
 	{ "json", FLAG_BOOL, "false", "one JSON object per ping, and a summary", NULL, false },
 	{ "peerapi", FLAG_BOOL, "false", "try hitting the peer's peerapi HTTP server", NULL, false },
+	FLAG_NOT_BUILT("all-paths", FLAG_BOOL),
+	{ "precise", FLAG_BOOL, "false", "show latencies to the microsecond", NULL, false },
 	{ "require", FLAG_STRING, NULL, "like --until, and fail when the last `path` is worse", NULL, false },
 	{ "size", FLAG_INT, "0", "size of the ping message (disco pings only). 0 for minimum size.", NULL, false },
 	{ "timeout", FLAG_DURATION, "5s", "timeout before giving up on a ping", NULL, false },
@@ -22,6 +24,7 @@ static const struct flag ping_flags[] = {
 	  false },
 	{ "until", FLAG_STRING, NULL, "stop once this `path` is established: direct, peer-relay or any", NULL, false },
 	{ "until-direct", FLAG_BOOL, "true", "stop once a direct path is established", NULL, false },
+	FLAG_NOT_BUILT("via", FLAG_STRING),
 	{ "verbose", FLAG_BOOL, "false", "verbose output", NULL, false },
 };
 
@@ -135,7 +138,7 @@ static void print_pong(struct ping *p, const struct pingresult *r)
 {
 	char latency[OUT_DURATION_MAX], name[300], via[200], safe[160], port[16] = "";
 
-	out_duration(latency, out_round((int64_t)(r->latency_s * 1e9), 1000000));
+	out_duration(latency, out_round((int64_t)(r->latency_s * 1e9), flags_bool(p->f, "precise") ? 1000 : 1000000));
 	out_safe(name, sizeof(name), r->node_name);
 	if (p->type == PING_PEERAPI) {
 		(void)fprintf(p->c->out, "hit peerapi of %s (%s) at %s in %s\n", p->ip, name,

@@ -22,7 +22,10 @@ static const struct flag status_flags[] = {
 	{ "peer", FLAG_STRING, NULL, "show only the peer of this `name` or address", NULL, false },
 	{ "peers", FLAG_BOOL, "true", "show status of peers", NULL, false },
 	{ "self", FLAG_BOOL, "true", "show status of local machine", NULL, false },
-	{ "web", FLAG_BOOL, "false", "not in this build", NULL, true },
+	FLAG_NOT_BUILT("browser", FLAG_BOOL),
+	FLAG_NOT_BUILT("listen", FLAG_STRING),
+	FLAG_NOT_BUILT("watch", FLAG_BOOL),
+	FLAG_NOT_BUILT("web", FLAG_BOOL),
 };
 
 /* --- the state column (cli 3.1) --- */
@@ -273,8 +276,6 @@ static int run_status(struct cli *c, const struct flags *f, int n_args, char *co
 	(void)args;
 	if (n_args > 0)
 		return out_error(c, "unexpected non-flag arguments to '%s status'", c->prog);
-	if (flags_bool(f, "web"))
-		return out_unsupported(c, "not in this build: --web");
 	err = check_only(c, flags_str(f, "only"));
 	if (err)
 		return err;

@@ -26,8 +26,9 @@ enum { EXPIRY_SOON_S = 7 * 86400, POLL_MS = 500 };
 	{ "client-secret", FLAG_STRING, NULL, "not supported", NULL, true }, \
 	{ "id-token", FLAG_STRING, NULL, "not supported", NULL, true }, \
 	{ "audience", FLAG_STRING, NULL, "not supported", NULL, true }, \
-	{ "qr", FLAG_BOOL, "false", "not in this build", NULL, true }, \
-	{ "qr-format", FLAG_STRING, NULL, "not in this build", NULL, true }
+	FLAG_NOT_BUILT("qr", FLAG_BOOL), \
+	FLAG_NOT_BUILT("qr-format", FLAG_STRING), \
+	FLAG_NOT_BUILT("no-renew", FLAG_BOOL)
 
 static const struct flag up_flags[] = {
 	SETTINGS_FLAGS,
@@ -73,8 +74,6 @@ static int check_unsupported(struct up *u)
 	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
 		if (*flags_str(u->f, texts[i]))
 			return out_unsupported(u->c, "not supported in this build: --%s", texts[i]);
-	if (flags_bool(u->f, "qr") || *flags_str(u->f, "qr-format"))
-		return out_unsupported(u->c, "not in this build: --qr");
 	return EXIT_OK;
 }
 

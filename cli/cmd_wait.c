@@ -13,6 +13,7 @@
 enum { POLL_MS = 200 };
 
 static const struct flag wait_flags[] = {
+	FLAG_NOT_BUILT("for", FLAG_STRING),
 	{ "timeout", FLAG_DURATION, "0s", "how long to wait before giving up (0 is forever)", NULL, false },
 };
 

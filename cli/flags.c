@@ -164,7 +164,7 @@ const char *flags_suggest(const struct flag *table, size_t n, const char *name)
 	const char *found = NULL;
 
 	for (size_t i = 0; i < n; i++) {
-		size_t d = table[i].is_hidden ? SUGGEST_DISTANCE + 1 :
+		size_t d = table[i].show ? SUGGEST_DISTANCE + 1 :
 						near_distance(name, table[i].name, SUGGEST_DISTANCE);
 
 		if (d < best) {
@@ -322,6 +322,14 @@ const char *flags_str(const struct flags *f, const char *name)
 int64_t flags_int(const struct flags *f, const char *name)
 {
 	return flags_get(f, name)->i;
+}
+
+const char *flags_absent(const struct flags *f)
+{
+	for (size_t i = 0; i < f->n; i++)
+		if (f->table[i].show == FLAG_ABSENT && (f->table[i].kind == FLAG_BOOL ? f->v[i].b : *f->v[i].s != 0))
+			return f->table[i].name;
+	return NULL;
 }
 
 size_t flags_n_set(const struct flags *f)

@@ -19,14 +19,25 @@ enum flag_kind {
 	FLAG_DURATION, /* Go syntax: 5s, 1m30s, 250ms, 0 */
 };
 
+/* Tables say false and true for the first two. */
+enum flag_show {
+	FLAG_SHOWN = 0,
+	FLAG_HIDDEN = 1, /* not listed in usage */
+	FLAG_ABSENT = 2, /* nor in this build: only values that ask for nothing pass */
+};
+
 struct flag {
 	const char *name;
 	enum flag_kind kind;
 	const char *def;   /* default as shown in usage; null = the zero value, not shown */
 	const char *usage; /* a word in `backquotes` names the value's type in usage */
 	const char *alias; /* another accepted name; null */
-	bool is_hidden;
+	enum flag_show show;
 };
+
+/* A flag of the stock program or of a later version, for a command's table. */
+#define FLAG_NOT_BUILT(name, kind) \
+	{ (name), (kind), (kind) == FLAG_BOOL ? "false" : NULL, "not in this build", NULL, FLAG_ABSENT }
 
 enum { FLAGS_MAX = 64, FLAGS_ERR_MAX = 640 };
 
@@ -67,6 +78,8 @@ bool flags_is_set(const struct flags *f, const char *name);
 bool flags_bool(const struct flags *f, const char *name);
 const char *flags_str(const struct flags *f, const char *name);
 int64_t flags_int(const struct flags *f, const char *name); /* durations: nanoseconds */
+/* The name of a flag that asks for something this build lacks, or null. */
+const char *flags_absent(const struct flags *f);
 /* How many flags were named. */
 size_t flags_n_set(const struct flags *f);
 

@@ -4,6 +4,7 @@ libcli_a_SOURCES = \
 	cli/authkey.c cli/authkey.h \
 	cli/client.c cli/client.h \
 	cli/cmd.h \
+	cli/cmd_completion.c \
 	cli/cmd_coordinator.c cli/coordinator.h \
 	cli/cmd_coordnodes.c \
 	cli/cmd_debug.c \

@@ -342,7 +342,7 @@ void out_usage(struct cli *c, const struct cmd *cmd, const char *path, FILE *to)
 	if (cmd->n_subs)
 		put_subcommands(cmd, to);
 	for (size_t i = 0; i < cmd->n_flags; i++) {
-		if (cmd->flags[i].is_hidden)
+		if (cmd->flags[i].show)
 			continue;
 		if (!shown++)
 			(void)fprintf(to, "\nFLAGS\n");

@@ -21,7 +21,7 @@ static const struct cmd *const commands[] = {
 	&cmd_up,      &cmd_down,    &cmd_set,	   &cmd_get,	&cmd_login,    &cmd_logout,  &cmd_switch,
 	&cmd_status,  &cmd_ping,    &cmd_path,	   &cmd_ip,	&cmd_whois,    &cmd_whoami,  &cmd_netcheck,
 	&cmd_relay,   &cmd_exit_node, &cmd_metrics, &cmd_wait,	&cmd_version,  &cmd_licenses, &cmd_completion,
-	&cmd_debug,   &cmd_coordinator,
+	&cmd_debug,   &cmd_coordinator, &cmd_words,
 };
 
 const struct cmd cmd_root = {
@@ -48,7 +48,7 @@ static void write_docs(struct json_w *w, const char *key, const struct cmd *cmd,
 	json_w_end(w);
 	json_w_arr(w, "Flags");
 	for (size_t i = 0; i < cmd->n_flags; i++) {
-		if (cmd->flags[i].is_hidden)
+		if (cmd->flags[i].show)
 			continue;
 		json_w_obj(w, NULL);
 		json_w_str(w, "Name", cmd->flags[i].name);
@@ -177,6 +177,8 @@ static int run_cmd(struct cli *c, const struct cmd *cmd, const char *path, int a
 	case FLAGS_OK:
 		break;
 	}
+	if (flags_absent(&f))
+		return out_unsupported(c, "not in this build: --%s", flags_absent(&f));
 	if (!is_group)
 		return cmd->run(c, &f, n_args, args);
 	if (used == argc)

@@ -58,6 +58,8 @@
 	{ "sync", FLAG_BOOL, "true", "accepted for compatibility", NULL, true }, \
 	{ "update-check", FLAG_BOOL, "true", "accepted for compatibility", NULL, false }, \
 	{ "webclient", FLAG_BOOL, "false", "accepted for compatibility", NULL, false }, \
+	FLAG_NOT_BUILT("accept-routes-overlap", FLAG_BOOL), \
+	FLAG_NOT_BUILT("fix-forwarding", FLAG_BOOL), \
 	{ "accept-risk", FLAG_STRING, NULL, \
 	  "accept risk and skip confirmation for `risk` types: lose-ssh, mac-app-connector, all", NULL, false }
 

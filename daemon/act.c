@@ -313,7 +313,7 @@ void act(struct meshd *m, struct mono now, const struct engine_out *o)
 		backend_netcheck_done(m);
 		break;
 	case ENGINE_LOGGED_OUT:
-		backend_logged_out(m);
+		backend_logged_out(m, o->name);
 		break;
 	}
 }

@@ -90,7 +90,8 @@ struct api_backend {
 	/* api_reply_done() once accepted; progress is told on the bus. */
 	void (*start)(void *ctx, struct api_token token, const struct api_start *start);
 	void (*login_interactive)(void *ctx, struct api_token token);
-	void (*logout)(void *ctx, struct api_token token);
+	/* Without 'local' it is an error (500) when the control server could not be told. */
+	void (*logout)(void *ctx, struct api_token token, bool local);
 	/* api_reply_ping() */
 	void (*ping)(void *ctx, struct api_token token, const struct api_ping *ping);
 	/* api_reply_netcheck() */

@@ -241,9 +241,11 @@ static void post_login(struct api *api, const struct api_req *req)
 static void post_logout(struct api *api, const struct api_req *req)
 {
 	const struct api_backend *b = api_backend(api);
+	char local[PARAM_MAX];
 
 	if (api_begin_edit(api, req))
-		b->logout(b->ctx, req->token);
+		b->logout(b->ctx, req->token,
+			  api_query(req, "local", local, sizeof(local)) && strcmp(local, "true") == 0);
 }
 
 static void post_shutdown(struct api *api, const struct api_req *req)

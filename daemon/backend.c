@@ -286,7 +286,7 @@ static void backend_login_interactive(void *ctx, struct api_token token)
 		api_reply_done(m->api, token);
 }
 
-static void backend_logout(void *ctx, struct api_token token)
+static void backend_logout(void *ctx, struct api_token token, bool local)
 {
 	struct meshd *m = ctx;
 
@@ -295,10 +295,11 @@ static void backend_logout(void *ctx, struct api_token token)
 		return;
 	}
 	m->logout = token;
+	m->logout_local = local;
 	engine_logout(m->engine, loop_now(m->loop));
 }
 
-void backend_logged_out(struct meshd *m)
+void backend_logged_out(struct meshd *m, const char *why)
 {
 	struct prefs next = { 0 };
 	char err[API_ERR_MAX];
@@ -314,8 +315,12 @@ void backend_logged_out(struct meshd *m)
 			log_warn(&m->log, "store: preferences: not written");
 	}
 	prefs_wipe(&next);
-	if (m->logout.id)
+	if (m->logout.id && why && *why && !m->logout_local) {
+		(void)snprintf(err, sizeof(err), "logged out locally; the control server could not be told (%s)", why);
+		api_reply_text(m->api, m->logout, 500, err);
+	} else if (m->logout.id) {
 		api_reply_done(m->api, m->logout);
+	}
 	m->logout.id = 0;
 	bus_state(m);
 }

@@ -4,7 +4,6 @@
 #include "daemon/coordrole.h"
 
 #include <errno.h>
-#include <ifaddrs.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +18,7 @@
 #include "daemon/coordconf.h"
 #include "daemon/coordstore.h"
 #include "daemon/coordurl.h"
+#include "daemon/hostnet.h"
 #include "daemon/httpd.h"
 #include "daemon/loop.h"
 #include "daemon/stund.h"
@@ -574,36 +574,19 @@ static void warn_line(char *warn, const char *line)
 	(void)snprintf(warn + n, COORDROLE_WARN_MAX - n, "%s%s", n ? "\n" : "", line);
 }
 
-/* Does an address of this host lie in the pool, on an interface that is not ours? */
-static bool pool_in_use(const struct prefix *pool)
+static void add_warnings(const struct coordrole *r, const struct coordconf *c, const struct coordurl *u, char *warn)
 {
-	struct ifaddrs *list, *a;
-	bool found = false;
+	char what[HOSTNET_TEXT_MAX], line[HOSTNET_TEXT_MAX + 120];
 
-	if (getifaddrs(&list) < 0)
-		return false;
-	for (a = list; a && !found; a = a->ifa_next) {
-		const struct sockaddr_in *in = (const void *)a->ifa_addr;
-		struct ip ip;
-
-		if (!in || in->sin_family != AF_INET || strncmp(a->ifa_name, "tailscale", 9) == 0)
-			continue;
-		ip = ip4_be((const uint8_t *)&in->sin_addr);
-		found = prefix_contains(pool, &ip);
-	}
-	freeifaddrs(list);
-	return found;
-}
-
-static void add_warnings(const struct coordconf *c, const struct coordurl *u, char *warn)
-{
 	warn[0] = 0;
 	if (!u->is_https && u->port != 443 && coordurl_is_public(u))
 		warn_line(warn, "Warning: stock clients reconnect to a public http URL only on port 443; "
 				"only meshd nodes will come back on this port");
-	if (pool_in_use(&c->pool4))
-		warn_line(warn, "Warning: this host uses addresses of the pool on another interface "
-				"(choose another range with --pool4)");
+	if (!hostnet_uses(&c->pool4, r->cfg.ifname ? r->cfg.ifname : "", what))
+		return;
+	(void)snprintf(line, sizeof(line), "Warning: %s of this host overlaps the pool (choose another range with --pool4)",
+		       what);
+	warn_line(warn, line);
 }
 
 static int save(struct coordrole *r, char *why)
@@ -627,7 +610,7 @@ int coordrole_enable(struct coordrole *r, struct mono now, const struct coordrol
 
 	if (err)
 		return err;
-	add_warnings(&next, &url, warn);
+	add_warnings(r, &next, &url, warn);
 	err = open_store(r, why);
 	if (err) {
 		coordconf_wipe(&next);

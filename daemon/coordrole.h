@@ -57,6 +57,7 @@ struct coordrole_cfg {
 	const struct log *log;  /* borrowed */
 	const char *db_path;    /* coord.db */
 	uint32_t mark;          /* SO_MARK of the STUN socket */
+	const char *ifname;     /* of our own TUN device: its addresses are the mesh's; borrowed */
 	struct coordrole_events events;
 };
 

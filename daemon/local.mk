@@ -56,10 +56,13 @@ tests_unit_test_streams_LDADD = libdaemon.a $(LDADD) $(CURL_LIBS) $(SSL_LIBS)
 libdaemon_a_SOURCES += \
 	daemon/api_coord.c daemon/api_coord.h \
 	daemon/coordstore.c daemon/coordstore.h
+libdaemon_a_SOURCES += daemon/hostnet.c daemon/hostnet.h
 check_PROGRAMS += tests/unit/test_coordstore
 tests_unit_test_coordstore_LDADD = libdaemon.a $(LDADD) $(SQLITE_LIBS)
 check_PROGRAMS += tests/unit/test_nft
 tests_unit_test_nft_LDADD = libdaemon.a $(LDADD)
+check_PROGRAMS += tests/unit/test_hostnet
+tests_unit_test_hostnet_LDADD = libdaemon.a $(LDADD)
 check_PROGRAMS += tests/unit/test_slots
 tests_unit_test_slots_LDADD = libdaemon.a $(LDADD) $(URCU_LIBS)
 check_PROGRAMS += tests/unit/test_usock

@@ -331,7 +331,8 @@ static int open_coord(struct meshd *m, struct mono now)
 {
 	char path[512], why[COORDROLE_ERR_MAX];
 	struct coordrole_cfg cfg = {
-		.loop = m->loop, .env = &m->env, .log = &m->log, .db_path = path, .mark = RTNL_MARK
+		.loop = m->loop, .env = &m->env, .log = &m->log, .db_path = path, .mark = RTNL_MARK,
+		.ifname = dp_ifname(m->dp)
 	};
 
 	(void)snprintf(path, sizeof(path), "%s/coord.db", m->conf->statedir);

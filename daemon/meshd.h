@@ -89,6 +89,7 @@ struct meshd {
 	struct api_token netchecks[MESHD_WAITERS_MAX];
 	size_t n_netchecks;
 	struct api_token logout;
+	bool logout_local;       /* its caller does not mind that the server cannot be told */
 	/* The last `start`, until the login-interactive that belongs to it. */
 	bool has_start, start_was_logged_in;
 	char start_key[CTLCLIENT_AUTH_KEY_MAX]; /* its auth key, wiped with it; "" = none */
@@ -156,7 +157,8 @@ MESH_MUST_USE int backend_change_prefs(struct meshd *m, const struct prefs *next
 void backend_look_at_firewall(struct meshd *m, struct mono now);
 void backend_ping_result(struct meshd *m, const struct engine_out *o);
 void backend_netcheck_done(struct meshd *m);
-void backend_logged_out(struct meshd *m);
+/* 'why': the control server could not be told; null or "" = it was. */
+void backend_logged_out(struct meshd *m, const char *why);
 int backend_metrics(void *ctx, struct metrics_input *in);
 const char *backend_unhealthy(void *ctx);
 /* The forwarding counts of the workers, into the relay machine. */

@@ -97,7 +97,7 @@ enum engine_out_kind {
 	ENGINE_STATE,       /* outer state, health or login URL changed: engine_state() */
 	ENGINE_PING_RESULT, /* 'ping' with id 'ping_id' is finished */
 	ENGINE_NETCHECK_DONE, /* engine_netreport() is new */
-	ENGINE_LOGGED_OUT,
+	ENGINE_LOGGED_OUT,  /* 'name': why the server could not be told; "" = it was */
 };
 
 struct engine_view_peer {

@@ -469,7 +469,10 @@ static void ctl_output(struct engine *e, struct mono now, const struct ctlclient
 		break;
 	case CTLCLIENT_OUT_LOGOUT:
 		drop_map(e, now);
-		(void)eq_push(e, ENGINE_LOGGED_OUT, NULL, 0);
+		o = eq_push(e, ENGINE_LOGGED_OUT, ctlclient_logout_why(e->ctl),
+			    strlen(ctlclient_logout_why(e->ctl)) + 1);
+		if (o)
+			o->name = (const char *)o->data;
 		e->state_due = true;
 		break;
 	}

@@ -349,6 +349,7 @@ void ctlclient_stop(struct ctlclient *c, struct mono now)
 void ctlclient_logout(struct ctlclient *c, struct mono now)
 {
 	c->logout = true;
+	c->logout_why[0] = 0;
 	c->refused = false;
 	c->login_at = MONO_ZERO;
 	c->logout_deadline = mono_add_ms(now, CTL_LOGOUT_MS);
@@ -471,10 +472,16 @@ struct mono ctlclient_deadline(const struct ctlclient *c)
 	return d;
 }
 
+const char *ctlclient_logout_why(const struct ctlclient *c)
+{
+	return c->logout_why;
+}
+
 void ctlclient_tick(struct ctlclient *c, struct mono now)
 {
 	c->expiry_base = now;
 	if (mono_due(c->logout_deadline, now)) {
+		(void)snprintf(c->logout_why, sizeof(c->logout_why), "%s", *c->error ? c->error : "no answer");
 		ctlclient_logout_done(c);
 		return;
 	}

@@ -135,6 +135,8 @@ MESH_MUST_USE int ctlclient_check(const struct ctlclient_prefs *prefs, char *why
 void ctlclient_stop(struct ctlclient *c, struct mono now);
 /* Tells the server to expire this node, then forgets node key and map and stops. */
 void ctlclient_logout(struct ctlclient *c, struct mono now);
+/* After CTLCLIENT_OUT_LOGOUT: why the server could not be told; "" = it was, or there was nothing to tell. */
+const char *ctlclient_logout_why(const struct ctlclient *c);
 /* The keys of one CTLCLIENT_OUT_PERSIST are durable; called once for each, in order. */
 void ctlclient_persisted(struct ctlclient *c, struct mono now);
 /* The network changed: connects anew at once, without waiting for a back-off. */

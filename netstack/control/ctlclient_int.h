@@ -127,6 +127,7 @@ struct ctlclient {
 	struct mono login_at;    /* not before */
 	bool logout;
 	struct mono logout_deadline;
+	char logout_why[CTLCLIENT_TEXT_MAX]; /* why the server does not know of the last logout; "" = it does */
 
 	/* Map. */
 	struct netmap *map;      /* null: none */

@@ -185,6 +185,9 @@ void ctlclient_login_answer(struct ctlclient *c, struct mono now)
 
 	c->reg = (struct ctl_request){ .deadline = MONO_NEVER };
 	if (c->logout) {
+		if (r.status != 200)
+			(void)snprintf(c->logout_why, sizeof(c->logout_why), "it answered with HTTP status %u",
+				       (unsigned)r.status);
 		ctlclient_request_wipe(&r);
 		ctlclient_logout_done(c);
 		return;

@@ -7,6 +7,7 @@ import http.server
 import json
 import os
 import re
+import shutil
 import socketserver
 import subprocess
 import sys
@@ -260,7 +261,19 @@ CASES = [
       "GET prefs": ok(prefs()), "POST start": (500, "cannot start backend when state store is unhealthy\n"),
       "GET watch-ipn-bus?mask=2": ok('{"Version":"1","State":2}\n')}, 1),
     ("up-other-server", ["up", "--login-server=http://192.0.2.2"], dict(STATUS, **{"GET prefs": ok(prefs())}), 1),
+    ("complete-command", ["__complete", "--", "pi"], {}, 0),
+    ("complete-sub", ["__complete", "--", "coordinator", "keys", ""], {}, 0),
+    ("complete-flag", ["__complete", "--", "set", "--relay"], {}, 0),
+    ("complete-peer", ["__complete", "--", "ping", "-c", "1", "n"], STATUS, 0),
+    ("complete-exit-node", ["__complete", "--", "set", "--exit-node="], STATUS, 0),
+    ("complete-account", ["__complete", "--", "switch", ""],
+     {"GET profiles/": ok('[{"ID":"0001","Name":"alice@example.com"}]')}, 0),
+    ("complete-setting", ["__complete", "--", "get", "static"], {}, 0),
+    ("complete-no-daemon-words", ["__complete", "--", "ping", "n"], {}, 0),
     ("logout", ["logout"], {"POST logout": (204, "")}, 0),
+    ("logout-offline", ["logout"],
+     {"POST logout": (500, "logged out locally; the control server could not be told (no answer)\n")}, 1),
+    ("logout-local", ["logout", "--local"], {"POST logout?local=true": (204, "")}, 0),
     ("metrics", ["metrics"], {"GET usermetrics": ok("# TYPE a counter\na 1\n")}, 0),
     ("version", ["version"], {}, 0),
     ("version-json", ["version", "--json", "--daemon"], STATUS, 0),
@@ -415,7 +428,7 @@ BAD = [
 ]
 
 
-def run(args, env_extra=None, socket_path=None):
+def run(args, env_extra=None, socket_path=None, program=MESHCTL):
     env = {"PATH": os.environ.get("PATH", ""), "TZ": "UTC", "LC_ALL": "C"}
     for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS"):
         if name in os.environ:
@@ -423,7 +436,7 @@ def run(args, env_extra=None, socket_path=None):
     env.update(env_extra or {})
     if socket_path:
         env["MESHD_SOCKET"] = socket_path
-    p = subprocess.run([MESHCTL] + args, env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=30)
+    p = subprocess.run([program] + args, env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=30)
     return p.returncode, p.stdout.decode(), p.stderr.decode()
 
 
@@ -529,12 +542,90 @@ def flags_anywhere(folder):
     return fine
 
 
+def compat_by_name(folder):
+    """Under the name "tailscale" the program is the stock one: no variable is needed. Usage goes to stderr, exit
+    codes are 0, 1 and 2, nothing of ours is hinted at."""
+    path, link = os.path.join(folder, "s"), os.path.join(folder, "tailscale")
+    os.symlink(os.path.abspath(MESHCTL), link)
+    fine = True
+    rows = [  # arguments, exit code here (there), what stderr begins with
+        (["--help"], 0, 0, ""),
+        ([], 0, 0, ""),
+        (["status"], 0, 0, None),
+        (["--nope"], 2, 2, "flag provided but not defined: -nope\n"),
+        (["set", "--relay-server-prot=1"], 2, 2, "flag provided but not defined: -relay-server-prot\n"),
+        (["set", "--ssh"], 1, 77, "not in this build: --ssh\n"),
+        (["status", "--web"], 1, 77, "not in this build: --web\n"),
+        (["nc", "nas", "22"], 1, 77, "not supported: "),
+        (["set", "--shields-up"], 1, 5, "Access denied: write access denied\n"),
+        (["ping", "-c", "1", "--timeout=50ms", "nas"], 1, 2, ""),
+        (["foo"], 1, 1, "tailscale: unknown subcommand: foo\n"),
+        (["metrics", "write"], 1, 1, "usage: tailscale metrics write <path>\n"),
+        (["wait", "--timeout=50ms"], 1, 4, ""),
+    ]
+    answers = dict(STATUS, **{PING: (200, None), "PATCH prefs": (403, "write access denied\n"),
+                              "GET status?peers=false": ok(status(BackendState="Starting", Peer={}))})
+    fake = Fake(path, answers)
+    try:
+        for args, stock, ours, words in rows:
+            code, out, err = run(args, {}, path, link)
+            own_code, _, _ = run(args, {}, path)
+            text = out + err
+            if code != stock or own_code != ours or (words and not err.startswith(words)):
+                print(f"--- as tailscale {args}: exit {code}, want {stock}; as meshctl {own_code}, want {ours}; {err!r}")
+                fine = False
+            if "meshctl" in text or "did you mean" in text or "\n# " in "\n" + text:
+                print(f"--- as tailscale {args}: says {text!r}")
+                fine = False
+            if "USAGE" in out:
+                print(f"--- as tailscale {args}: usage on stdout")
+                fine = False
+    finally:
+        fake.close()
+        os.unlink(path)
+    # Without a socket of its own it finds that of tailscaled; the exit code is 1 where meshctl's is 3.
+    code, _, err = run(["status"], {"MESHD_SOCKET": os.path.join(folder, "none")}, None, link)
+    if code != 1 or "tailscaled" not in err or "meshd" in err.split("Got error")[0].replace(folder, ""):
+        print(f"--- as tailscale without a daemon: {code} {err!r}")
+        fine = False
+    return fine
+
+
+def scripts_parse(folder):
+    """What the shells that are here say of their completion script, and what bash's and fish's complete."""
+    fine = True
+    bin_dir = os.path.dirname(os.path.abspath(MESHCTL))
+    asks = {
+        "bash": ['source "$0"; COMP_LINE="meshctl get relay-server-p"; COMP_POINT=${#COMP_LINE}; _meshctl; '
+                 'echo "${COMPREPLY[@]}"', "relay-server-port\n"],
+        "fish": ['source "$argv[1]"; complete -C "meshctl get relay-server-p"', "relay-server-port\tsetting\n"],
+    }
+    for shell in ("bash", "zsh", "fish"):
+        if not shutil.which(shell):
+            continue
+        script = os.path.join(folder, shell)
+        with open(script, "w", encoding="utf-8") as f:
+            f.write(run(["completion", shell])[1])
+        p = subprocess.run([shell, "-n", script], capture_output=True, timeout=30, check=False)
+        if p.returncode or p.stderr:
+            print(f"--- {shell} -n: {p.returncode} {p.stderr!r}")
+            fine = False
+        if shell not in asks:
+            continue
+        env = {"PATH": bin_dir + ":" + os.environ.get("PATH", ""), "HOME": folder}
+        p = subprocess.run([shell, "-c", asks[shell][0], script], env=env, capture_output=True, timeout=30, check=False)
+        if p.stdout.decode() != asks[shell][1]:
+            print(f"--- {shell} completes: {p.stdout!r} {p.stderr!r}")
+            fine = False
+    return fine
+
+
 def main():
     passed = failed = 0
     with tempfile.TemporaryDirectory(prefix="meshctl-golden-") as folder:
         results = [golden(*case, folder) for case in CASES]
         results += [bad_input(*case, folder) for case in BAD]
-        results += [no_daemon(folder), flags_anywhere(folder)]
+        results += [no_daemon(folder), flags_anywhere(folder), compat_by_name(folder), scripts_parse(folder)]
     for r in results:
         passed, failed = passed + bool(r), failed + (not r)
     print(f"golden: {passed} passed, {failed} failed")

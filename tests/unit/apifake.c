@@ -88,11 +88,12 @@ static void fake_login(void *ctx, struct api_token token)
 	api_reply_done(f->api, token);
 }
 
-static void fake_logout(void *ctx, struct api_token token)
+static void fake_logout(void *ctx, struct api_token token, bool local)
 {
 	struct apifake *f = ctx;
 
 	f->logout_calls++;
+	f->logout_local = local;
 	f->writes++;
 	api_reply_done(f->api, token);
 }

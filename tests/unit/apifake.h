@@ -20,6 +20,7 @@ struct apifake {
 	struct api_token held;
 	const char *refuse;       /* set_prefs fails with this text */
 	unsigned set_calls, start_calls, login_calls, logout_calls, shutdown_calls, writes;
+	bool logout_local;        /* of the last logout */
 	uint64_t bus_mask;        /* of all who subscribed */
 	char auth_key[64];
 };
