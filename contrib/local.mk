@@ -1,6 +1,5 @@
 EXTRA_DIST += contrib/packages contrib/lib.sh contrib/check contrib/quickstart contrib/demo.py contrib/bench tests/bench/dataplane.py tests/bench/tunnel.py \
 	tests/bench/wgpeer \
-	tests/interop/join.py tests/interop/stock.py \
 	contrib/meshd.default contrib/meshd.service.in
 
 systemdsystemunit_DATA = contrib/meshd.service

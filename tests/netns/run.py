@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Runs namespace tests one after the other: run.py [--limit SECONDS] TEST...
+"""Runs namespace tests: run.py [--limit SECONDS] [--jobs N] TEST...
 
 Prints PASS, FAIL or SKIP (exit 77) with the seconds each took, the end of the log of what failed, and
-automake's totals. Logs lie in tests/netns/ of the build directory. A test that exceeds its limit is
-ended and has failed; what it left in the machine is swept.
+automake's totals. Logs lie in the test's own folder of the build directory. A test that exceeds its limit
+is ended and has failed; what it left in the machine is swept. Tests that mostly wait can run N at a time.
 """
 import argparse
+import concurrent.futures
 import os
 import subprocess
 import sys
@@ -34,26 +35,38 @@ def run_one(test, log_path, limit_s):
         return 1
 
 
+def log_of(test):
+    """tests/FOLDER/NAME.log in the build directory, for tests/FOLDER/NAME.py."""
+    folder = os.path.basename(os.path.dirname(os.path.abspath(test)))
+    folder = os.path.join(os.environ.get("top_builddir", "."), "tests", folder)
+    os.makedirs(folder, exist_ok=True)
+    return os.path.join(folder, os.path.basename(test).replace(".py", ".log"))
+
+
+def run_and_say(test, limit_s):
+    log_path = log_of(test)
+    begin = time.monotonic()
+    code = run_one(test, log_path, limit_s)
+    result = {0: "PASS", SKIP: "SKIP"}.get(code, "FAIL")
+    folder = os.path.basename(os.path.dirname(log_path))
+    text = "%s: tests/%s/%s (%.0f s)" % (result, folder, os.path.basename(test), time.monotonic() - begin)
+    if result != "PASS":
+        with open(log_path, errors="replace") as log:
+            lines = log.read().splitlines()
+        text += "\n" + "\n".join(lines[-1 if result == "SKIP" else -TAIL:])
+    print(text, flush=True)
+    return result
+
+
 def main():
     options = argparse.ArgumentParser()
     options.add_argument("--limit", type=int, default=150)
+    options.add_argument("--jobs", type=int, default=1)
     options.add_argument("tests", nargs="+")
     options = options.parse_args()
-    log_dir = os.path.join(os.environ.get("top_builddir", "."), "tests", "netns")
-    os.makedirs(log_dir, exist_ok=True)
-    counts = {"PASS": 0, "FAIL": 0, "SKIP": 0}
-    for test in options.tests:
-        name = os.path.basename(test)
-        log_path = os.path.join(log_dir, name.replace(".py", ".log"))
-        begin = time.monotonic()
-        code = run_one(test, log_path, options.limit)
-        result = {0: "PASS", SKIP: "SKIP"}.get(code, "FAIL")
-        counts[result] += 1
-        print("%s: tests/netns/%s (%.0f s)" % (result, name, time.monotonic() - begin), flush=True)
-        if result != "PASS":
-            with open(log_path, errors="replace") as log:
-                lines = log.read().splitlines()
-            print("\n".join(lines[-1 if result == "SKIP" else -TAIL:]), flush=True)
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        results = list(pool.map(lambda test: run_and_say(test, options.limit), options.tests))
+    counts = {word: results.count(word) for word in ("PASS", "FAIL", "SKIP")}
     if counts["FAIL"]:
         sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
         import lab

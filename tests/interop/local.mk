@@ -1,0 +1,13 @@
+# Tests against real nodes, servers and tools; see README in this folder. They need root, namespaces and Go.
+INTEROP_TESTS = \
+	tests/interop/mixes.py
+# How many run at a time, and the seconds each may take: they mostly wait.
+INTEROP_JOBS = 2
+INTEROP_LIMIT = 900
+EXTRA_DIST += $(INTEROP_TESTS) tests/interop/README tests/interop/peer \
+	tests/interop/join.py tests/interop/real.py tests/interop/stock.py
+
+check-interop: all
+	@top_builddir='$(abs_top_builddir)' $(PYTHON3) -B $(srcdir)/tests/netns/run.py --jobs $(INTEROP_JOBS) \
+		--limit $(INTEROP_LIMIT) $(addprefix $(srcdir)/,$(INTEROP_TESTS))
+.PHONY: check-interop
