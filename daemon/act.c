@@ -165,63 +165,6 @@ static void act_host(struct meshd *m, const struct engine_out *o)
 		m->host_error[0] = 0;
 }
 
-static void act_persist(struct meshd *m, struct mono now, const struct engine_out *o)
-{
-	const struct ctlclient_saved *s = o->saved;
-	struct store_identity id = { .machine = s->machine,
-				     .node = s->node,
-				     .old_node = s->old_node,
-				     .is_registered = s->registered };
-	int err = store_put_identity(m->store, &id);
-
-	store_identity_wipe(&id);
-	if (!err && *s->url)
-		err = store_put_value(m->store, "identity_url", s->url, strlen(s->url));
-	if (!err && *s->url && !key_is_zero(s->server.b))
-		err = store_put_server_key(m->store, s->url, &s->server);
-	if (err) {
-		m->persist_waiting++; /* nothing that depends on it is sent before it is on disk */
-		log_error(&m->log, "store: identity: %s", strerror(-err));
-		loop_timer_set(m->loop, &m->store_timer, mono_add_s(now, 1));
-		return;
-	}
-	engine_persisted(m->engine, now);
-}
-
-static void act_persist_floor(struct meshd *m, const struct engine_out *o)
-{
-	if (store_put_floor(m->store, o->stamp_floor_ns / NS_PER_S + 1) < 0)
-		log_warn(&m->log, "store: handshake floor: not written");
-}
-
-static void act_persist_map(struct meshd *m, struct mono now, const struct engine_out *o)
-{
-	const struct mono soon = mono_add_ms(now, MESHD_MAP_DELAY_MS);
-
-	m->map_is_due = o->is_on;
-	if (!o->is_on && store_del_map(m->store) < 0)
-		log_warn(&m->log, "store: map: not removed");
-	if (o->is_on && mono_is_never(m->map_timer.node.deadline))
-		loop_timer_set(m->loop, &m->map_timer,
-			       mono_is_zero(m->map_stored)
-				       ? soon
-				       : mono_max(soon, mono_add_s(m->map_stored, MESHD_MAP_INTERVAL_S)));
-}
-
-void act_store_map(struct meshd *m)
-{
-	const char *url = NULL;
-	size_t size = 0;
-	char *text = m->map_is_due ? engine_map_text(m->engine, &url, &size) : NULL;
-
-	if (m->map_is_due && (!text || store_put_map(m->store, url, text, size) < 0))
-		log_warn(&m->log, "store: map: not written");
-	free(text);
-	if (m->map_is_due)
-		m->map_stored = loop_now(m->loop);
-	m->map_is_due = false;
-}
-
 static void act_data(struct meshd *m, struct mono now, const struct engine_out *o)
 {
 	int err = 0;
@@ -295,13 +238,13 @@ void act(struct meshd *m, struct mono now, const struct engine_out *o)
 		act_host(m, o);
 		break;
 	case ENGINE_PERSIST:
-		act_persist(m, now, o);
+		persist_identity(&m->persist, now, o->saved);
 		break;
 	case ENGINE_PERSIST_FLOOR:
-		act_persist_floor(m, o);
+		persist_floor(&m->persist, o->stamp_floor_ns);
 		break;
 	case ENGINE_PERSIST_MAP:
-		act_persist_map(m, now, o);
+		persist_map(&m->persist, now, o->is_on);
 		break;
 	case ENGINE_STATE:
 		bus_state(m);

@@ -60,10 +60,9 @@ static void read_settings(struct json_in *in, const cJSON *v, struct coordrole_s
 	s->node_expiry_s = json_i64(in, v, "NodeExpiryS", 0, INT64_C(1) << 33);
 }
 
-static void reply_enabled(struct api *api, const struct api_req *req, const struct coordrole *r, const char *warn)
+static void reply_enabled(struct api *api, const struct api_req *req, struct coordrole *r, const char *warn)
 {
 	struct json_w w = { 0 };
-	size_t size;
 	char *text;
 
 	json_w_obj(&w, NULL);
@@ -78,9 +77,9 @@ static void reply_enabled(struct api *api, const struct api_req *req, const stru
 	}
 	json_w_end(&w);
 	json_w_end(&w);
-	text = json_w_take(&w, &size);
+	text = json_w_take(&w, NULL);
 	if (text)
-		reply_json(api, req->token, text, size);
+		coordrole_answer(r, req->token.id, text);
 	else
 		api_reply_error(api, req->token, 500, "out of memory", false);
 	free(text);
@@ -124,7 +123,7 @@ static void post_disable(struct api *api, const struct api_req *req)
 	if (err)
 		api_reply_error(api, req->token, 500, *why ? why : strerror(-err), false);
 	else
-		reply_json(api, req->token, "{}", 2);
+		coordrole_answer(r, req->token.id, "{}");
 }
 
 static void post_admin(struct api *api, const struct api_req *req)

@@ -218,13 +218,36 @@ int backend_change_prefs(struct meshd *m, const struct prefs *next, uint64_t cha
 	return rc;
 }
 
+void backend_stored(void *ctx, uint64_t id, enum persist_kind kind, int err)
+{
+	struct meshd *m = ctx;
+	const struct api_token token = { id };
+	char why[API_ERR_MAX];
+
+	(void)snprintf(why, sizeof(why), "in force, but not stored: %s", strerror(-err));
+	switch (kind) {
+	case PERSIST_PREFS:
+		api_reply_prefs(m->api, token, err ? why : NULL);
+		break;
+	case PERSIST_DONE:
+		if (err)
+			api_reply_text(m->api, token, 500, why);
+		else
+			api_reply_done(m->api, token);
+		break;
+	}
+}
+
 static void backend_set_prefs(void *ctx, struct api_token token, const struct prefs *next, uint64_t changed)
 {
 	struct meshd *m = ctx;
 	char err[API_ERR_MAX];
 	int rc = backend_change_prefs(m, next, changed, err);
 
-	api_reply_prefs(m->api, token, rc ? err : NULL);
+	if (rc)
+		api_reply_prefs(m->api, token, err);
+	else
+		persist_answer(&m->persist, token.id, PERSIST_PREFS);
 }
 
 static void backend_start(void *ctx, struct api_token token, const struct api_start *start)
@@ -253,7 +276,7 @@ static void backend_start(void *ctx, struct api_token token, const struct api_st
 	if (rc)
 		api_reply_text(m->api, token, 500, err);
 	else
-		api_reply_done(m->api, token);
+		persist_answer(&m->persist, token.id, PERSIST_DONE);
 }
 
 static void backend_login_interactive(void *ctx, struct api_token token)
@@ -283,7 +306,7 @@ static void backend_login_interactive(void *ctx, struct api_token token)
 	if (rc)
 		api_reply_text(m->api, token, 500, err);
 	else
-		api_reply_done(m->api, token);
+		persist_answer(&m->persist, token.id, PERSIST_DONE);
 }
 
 static void backend_logout(void *ctx, struct api_token token, bool local)
@@ -319,7 +342,7 @@ void backend_logged_out(struct meshd *m, const char *why)
 		(void)snprintf(err, sizeof(err), "logged out locally; the control server could not be told (%s)", why);
 		api_reply_text(m->api, m->logout, 500, err);
 	} else if (m->logout.id) {
-		api_reply_done(m->api, m->logout);
+		persist_answer(&m->persist, m->logout.id, PERSIST_DONE);
 	}
 	m->logout.id = 0;
 	bus_state(m);

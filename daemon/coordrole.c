@@ -16,6 +16,7 @@
 #include "coordinator.h"
 #include "daemon/cert.h"
 #include "daemon/coordconf.h"
+#include "daemon/coordsave.h"
 #include "daemon/coordstore.h"
 #include "daemon/coordurl.h"
 #include "daemon/hostnet.h"
@@ -37,10 +38,11 @@ struct pipe_slot {
 	bool is_dead;    /* 'closed' has to be told */
 };
 
-/* A batch that could not be stored yet. */
-struct waiting {
-	struct waiting *next;
-	struct reg_batch batch;
+/* What the caller of enable or disable gets once it is on disk. */
+struct answer {
+	struct answer *next;
+	uint64_t call, ticket;
+	char *json;
 };
 
 struct coordrole {
@@ -61,7 +63,8 @@ struct coordrole {
 	struct map conns; /* httpd connections the coordinator knows: conn -> itself */
 	struct pipe_slot pipes[PIPES_MAX];
 	uint32_t next_pipe;
-	struct waiting *waiting, *waiting_last;
+	struct coordsave *save;
+	struct answer *answers;
 };
 
 /* ---- rows ---- */
@@ -71,66 +74,43 @@ static void reply(struct coordrole *r, const struct coordinator_out *o)
 	r->cfg.events.reply(r->cfg.events.ctx, o->call, o->status, (const char *)o->data, o->size);
 }
 
-static int copy_batch(struct reg_batch *to, const struct reg_batch *from)
+/* Answers of enable and disable whose row was tried. */
+static void answer_waiting(struct coordrole *r, uint64_t ticket, int err)
 {
-	*to = (struct reg_batch){ .ticket = from->ticket };
-	to->rows = calloc(from->n_rows + 1, sizeof(*to->rows));
-	for (size_t i = 0; to->rows && i < from->n_rows; i++) {
-		to->rows[i] = from->rows[i];
-		to->rows[i].data = from->rows[i].data ? strdup(from->rows[i].data) : NULL;
-		to->n_rows++;
-		if (from->rows[i].data && !to->rows[i].data) {
-			reg_batch_wipe(to);
-			return -ENOMEM;
+	struct answer **at = &r->answers;
+
+	while (*at) {
+		struct answer *a = *at;
+		char why[COORDROLE_ERR_MAX];
+
+		if (a->ticket > ticket) {
+			at = &a->next;
+			continue;
 		}
+		*at = a->next;
+		(void)snprintf(why, sizeof(why), "in force, but not stored: %s", strerror(-err));
+		if (r->cfg.events.reply && err)
+			r->cfg.events.reply(r->cfg.events.ctx, a->call, 500, why, strlen(why));
+		else if (r->cfg.events.reply)
+			r->cfg.events.reply(r->cfg.events.ctx, a->call, 200, a->json, strlen(a->json));
+		free(a->json);
+		free(a);
 	}
-	return to->rows ? 0 : -ENOMEM;
 }
 
-static void wait_batch(struct coordrole *r, const struct reg_batch *b, struct mono now)
+static void written(void *ctx, uint64_t ticket, int err, struct mono now)
 {
-	struct waiting *w = calloc(1, sizeof(*w));
+	struct coordrole *r = ctx;
 
-	if (!w || copy_batch(&w->batch, b) < 0) {
-		free(w);
+	if (!err)
+		coordinator_stored(r->co, now, ticket);
+	answer_waiting(r, ticket, err);
+}
+
+static void store_batch(struct coordrole *r, const struct reg_batch *b)
+{
+	if (coordsave_put(r->save, b) < 0)
 		log_error(r->cfg.log, "coordinator: a change is lost: out of memory");
-		return;
-	}
-	*(r->waiting ? &r->waiting_last->next : &r->waiting) = w;
-	r->waiting_last = w;
-	loop_timer_set(r->cfg.loop, &r->retry_timer, mono_add_s(now, 1));
-}
-
-static void store_batch(struct coordrole *r, struct mono now, const struct reg_batch *b)
-{
-	int err = r->waiting ? -EAGAIN : coordstore_write(r->store, b);
-
-	if (!err) {
-		coordinator_stored(r->co, now, b->ticket);
-		return;
-	}
-	if (err != -EAGAIN)
-		log_error(r->cfg.log, "coordinator: database: %s", strerror(-err));
-	wait_batch(r, b, now);
-}
-
-static void drop_waiting(struct coordrole *r)
-{
-	struct waiting *w = r->waiting;
-
-	r->waiting = w->next;
-	reg_batch_wipe(&w->batch);
-	free(w);
-}
-
-static void retry_store(struct coordrole *r, struct mono now)
-{
-	while (r->waiting && coordstore_write(r->store, &r->waiting->batch) == 0) {
-		coordinator_stored(r->co, now, r->waiting->batch.ticket);
-		drop_waiting(r);
-	}
-	if (r->waiting)
-		loop_timer_set(r->cfg.loop, &r->retry_timer, mono_add_s(now, RETRY_S));
 }
 
 /* ---- connections ---- */
@@ -197,7 +177,7 @@ static bool pump_machine(struct coordrole *r, struct mono now)
 			close_conn(r, &o);
 			break;
 		case COORDINATOR_STORE:
-			store_batch(r, now, o.batch);
+			store_batch(r, o.batch);
 			break;
 		case COORDINATOR_REPLY:
 			reply(r, &o);
@@ -500,8 +480,6 @@ static void retry_due(void *ctx, struct mono now)
 {
 	struct coordrole *r = ctx;
 
-	if (r->waiting)
-		retry_store(r, now);
 	if (!r->want_on || r->is_on)
 		return;
 	if (start(r, now, r->error))
@@ -510,7 +488,13 @@ static void retry_due(void *ctx, struct mono now)
 
 static int open_store(struct coordrole *r, char *why)
 {
-	return r->store ? 0 : coordstore_open(&r->store, r->db_path, why, COORDROLE_ERR_MAX);
+	struct coordsave_cfg cfg = { .loop = r->cfg.loop, .log = r->cfg.log, .written = written, .ctx = r };
+	int err = r->store ? 0 : coordstore_open(&r->store, r->db_path, why, COORDROLE_ERR_MAX);
+
+	cfg.store = r->store;
+	if (!err && !r->save)
+		r->save = coordsave_new(&cfg);
+	return err || r->save ? err : -ENOMEM;
 }
 
 int coordrole_open(struct coordrole **out, const struct coordrole_cfg *cfg, struct mono now,
@@ -555,8 +539,14 @@ void coordrole_close(struct coordrole *r)
 	loop_timer_stop(r->cfg.loop, &r->httpd_timer);
 	loop_timer_stop(r->cfg.loop, &r->co_timer);
 	loop_timer_stop(r->cfg.loop, &r->retry_timer);
-	while (r->waiting)
-		drop_waiting(r);
+	while (r->answers) { /* nobody takes them any more */
+		struct answer *a = r->answers;
+
+		r->answers = a->next;
+		free(a->json);
+		free(a);
+	}
+	coordsave_free(r->save);
 	coordinator_free(r->co);
 	coordstore_close(r->store);
 	cert_tls_free(r->tls);
@@ -687,6 +677,29 @@ int coordrole_status(const struct coordrole *r, char **out)
 	*out = coordconf_status(&r->conf, r->is_on, r->error, &st,
 				r->store ? coordstore_size(r->store) : 0, COORDINATOR_REGION);
 	return *out ? 0 : -ENOMEM;
+}
+
+void coordrole_answer(struct coordrole *r, uint64_t call, const char *json)
+{
+	const uint64_t ticket = r->co ? coordinator_ticket(r->co) : 0;
+	struct answer *a;
+
+	if (!r->co || coordinator_is_durable(r->co, ticket)) {
+		r->cfg.events.reply(r->cfg.events.ctx, call, 200, json, strlen(json));
+		return;
+	}
+	a = calloc(1, sizeof(*a));
+	if (a)
+		a->json = strdup(json);
+	if (!a || !a->json) {
+		free(a);
+		r->cfg.events.reply(r->cfg.events.ctx, call, 500, "out of memory", 13);
+		return;
+	}
+	a->call = call;
+	a->ticket = ticket;
+	a->next = r->answers;
+	r->answers = a;
 }
 
 void coordrole_admin(struct coordrole *r, struct mono now, uint64_t call, const char *verb, const char *body,

@@ -44,7 +44,7 @@ struct coordrole_events {
 	void (*opened)(void *ctx, uint32_t stream, struct mono now);
 	void (*bytes)(void *ctx, uint32_t stream, struct mono now, const uint8_t *data, size_t size);
 	void (*closed)(void *ctx, uint32_t stream, struct mono now);
-	/* Answer of coordrole_admin(): status and JSON. */
+	/* Answer of coordrole_admin() or coordrole_answer(): status and JSON or text. */
 	void (*reply)(void *ctx, uint64_t call, unsigned status, const char *json, size_t size);
 	/* The role was switched on, off or changed: URL and addresses may be new. */
 	void (*changed)(void *ctx, struct mono now);
@@ -74,6 +74,10 @@ MESH_MUST_USE int coordrole_enable(struct coordrole *r, struct mono now, const s
 				   char why[static COORDROLE_ERR_MAX], char warn[static COORDROLE_WARN_MAX]);
 /* Switches the role off; its state is kept. Returns 0 or a negative errno of the database. */
 MESH_MUST_USE int coordrole_disable(struct coordrole *r, struct mono now, char why[static COORDROLE_ERR_MAX]);
+
+/* Answers 'call' by events.reply with 200 and 'json' once everything that enable or disable changed is on disk, perhaps
+ * before this returns; with 500 and a sentence when the disk refuses it. */
+void coordrole_answer(struct coordrole *r, uint64_t call, const char *json);
 
 bool coordrole_is_on(const struct coordrole *r);
 /* As stored and printed, with its port; "" if the role was never on. */

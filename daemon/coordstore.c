@@ -285,18 +285,24 @@ static int write_rows(sqlite3 *db, const struct reg_batch *b)
 	return err;
 }
 
-int coordstore_write(struct coordstore *s, const struct reg_batch *b)
+int coordstore_write_group(struct coordstore *s, const struct reg_batch *const *b, size_t n)
 {
 	int err = run(s->db, "BEGIN IMMEDIATE;");
 
 	if (err)
 		return err;
-	err = write_rows(s->db, b);
+	for (size_t i = 0; i < n && !err; i++)
+		err = write_rows(s->db, b[i]);
 	if (!err)
 		err = run(s->db, "COMMIT;");
 	if (err)
 		(void)run(s->db, "ROLLBACK;");
 	return err;
+}
+
+int coordstore_write(struct coordstore *s, const struct reg_batch *b)
+{
+	return coordstore_write_group(s, &b, 1);
 }
 
 int64_t coordstore_size(const struct coordstore *s)

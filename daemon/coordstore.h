@@ -2,11 +2,11 @@
 /* coord.db: the coordinator's rows in sqlite3 (WAL, synchronous=FULL), one table per kind of record.
  *
  * A row is an id and the JSON text that coord/registry wrote; a few columns taken out of it let the database itself
- * hold what must never break: node keys, addresses and names are unique, an owner exists. A batch is one
- * transaction. A failed batch stays first in line and is tried again with back-off (1 to 60 s), so the
- * order of batches is the order of events.
+ * hold what must never break: node keys, addresses and names are unique, an owner exists. A batch is part of one
+ * transaction. The line of batches before the disk is daemon/coordsave's.
  *
- * Used by the control thread; coordstore_write() blocks for one sync of the disk.
+ * One thread at a time: the control thread, or the disk's helper thread while a write is under way. Writing blocks for
+ * one sync of the disk.
  * Spec: RELIABILITY 7, rules 3, 4, 5 and 7. */
 #ifndef DAEMON_COORDSTORE_H
 #define DAEMON_COORDSTORE_H
@@ -32,6 +32,8 @@ MESH_MUST_USE int coordstore_load(struct coordstore *s,
 				  void *ctx);
 /* Stores a batch in one transaction. Returns 0 or a negative errno (nothing was stored). */
 MESH_MUST_USE int coordstore_write(struct coordstore *s, const struct reg_batch *b);
+/* The same with 'n' batches, in order, in one transaction. */
+MESH_MUST_USE int coordstore_write_group(struct coordstore *s, const struct reg_batch *const *b, size_t n);
 /* Bytes on disk, write-ahead log included. */
 int64_t coordstore_size(const struct coordstore *s);
 /* A consistent copy into a new file. Returns 0 or a negative errno. */

@@ -23,13 +23,18 @@ libdaemon_a_SOURCES += \
 	daemon/importstate.c daemon/importstate.h \
 	daemon/metrics.c daemon/metrics.h \
 	daemon/metricsd.c daemon/metricsd.h \
-	daemon/store.c daemon/store.h \
+	daemon/persist.c daemon/persist.h \
+	daemon/store.c daemon/store.h daemon/storedb.c daemon/storedb.h \
 	daemon/unixlisten.c daemon/unixlisten.h
 check_PROGRAMS += tests/unit/test_conf tests/unit/test_importstate tests/unit/test_metrics tests/unit/test_store
 tests_unit_test_importstate_LDADD = libdaemon.a $(LDADD) $(SQLITE_LIBS)
 tests_unit_test_conf_LDADD = libdaemon.a $(LDADD)
 tests_unit_test_metrics_LDADD = libdaemon.a $(LDADD) -lm
 tests_unit_test_store_LDADD = libdaemon.a $(LDADD) $(SQLITE_LIBS)
+check_LIBRARIES += tests/libslowdisk.a
+tests_libslowdisk_a_SOURCES = tests/unit/slowdisk.c tests/unit/slowdisk.h
+check_PROGRAMS += tests/unit/test_persist
+tests_unit_test_persist_LDADD = tests/libslowdisk.a libdaemon.a $(LDADD) $(SQLITE_LIBS)
 check_LIBRARIES += tests/libapifake.a
 tests_libapifake_a_SOURCES = tests/unit/apifake.c tests/unit/apifake.h
 check_PROGRAMS += tests/unit/test_api
@@ -55,6 +60,7 @@ tests_unit_test_streams_LDADD = libdaemon.a $(LDADD) $(CURL_LIBS) $(SSL_LIBS)
 # The coordinator's database and administration.
 libdaemon_a_SOURCES += \
 	daemon/api_coord.c daemon/api_coord.h \
+	daemon/coordsave.c daemon/coordsave.h \
 	daemon/coordstore.c daemon/coordstore.h
 libdaemon_a_SOURCES += daemon/hostnet.c daemon/hostnet.h
 check_PROGRAMS += tests/unit/test_coordstore

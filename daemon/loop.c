@@ -25,13 +25,15 @@ enum {
 	HELPER_STACK = 256 * 1024, /* name resolution and TLS set-up stay well below */
 };
 
-/* The helper thread and its queues. */
+/* One helper thread and its queues. */
 struct helper {
+	struct loop *loop;
 	pthread_t thread;
 	bool is_started; /* control thread only */
 	/* Under 'lock'. */
 	pthread_mutex_t lock;
-	pthread_cond_t work;
+	pthread_cond_t work;     /* there is a job, or the end */
+	pthread_cond_t progress; /* a job has run */
 	struct loop_job *todo, **todo_tail;
 	struct loop_job *finished, **finished_tail;
 	bool is_stopping;
@@ -55,7 +57,7 @@ struct loop {
 	/* The turn's events not served yet; a deleted watch is taken out of them. */
 	struct epoll_event events[EVENTS_MAX];
 	int n_events, at_event;
-	struct helper helper;
+	struct helper helpers[LOOP_N_LANES];
 };
 
 struct mono loop_clock(void)
@@ -97,12 +99,11 @@ struct env loop_env(const struct log *log)
 	return (struct env){ .fill = fill_random, .wall_ns = wall_clock, .log = log };
 }
 
-/* --- helper thread --- */
+/* --- helper threads --- */
 
 static void *helper_main(void *arg)
 {
-	struct loop *l = arg;
-	struct helper *h = &l->helper;
+	struct helper *h = arg;
 
 	(void)pthread_mutex_lock(&h->lock);
 	for (;;) {
@@ -126,29 +127,35 @@ static void *helper_main(void *arg)
 		job->next = NULL;
 		*h->finished_tail = job;
 		h->finished_tail = &job->next;
-		loop_wake(l);
+		(void)pthread_cond_signal(&h->progress);
+		loop_wake(h->loop);
 	}
 	(void)pthread_mutex_unlock(&h->lock);
 	return NULL;
 }
 
-static int helper_start(struct loop *l)
+static void helper_init(struct helper *h, struct loop *l)
 {
-	struct helper *h = &l->helper;
-	pthread_attr_t attr;
-	sigset_t all, old;
-	int err;
-
+	h->loop = l;
 	h->todo_tail = &h->todo;
 	h->finished_tail = &h->finished;
 	(void)pthread_mutex_init(&h->lock, NULL);
 	(void)pthread_cond_init(&h->work, NULL);
+	(void)pthread_cond_init(&h->progress, NULL);
+}
+
+static int helper_start(struct helper *h)
+{
+	pthread_attr_t attr;
+	sigset_t all, old;
+	int err;
+
 	(void)pthread_attr_init(&attr);
 	(void)pthread_attr_setstacksize(&attr, HELPER_STACK);
 	/* Signals are the loop's; it may block them only after this thread was started. */
 	(void)sigfillset(&all);
 	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
-	err = pthread_create(&h->thread, &attr, helper_main, l);
+	err = pthread_create(&h->thread, &attr, helper_main, h);
 	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
 	(void)pthread_attr_destroy(&attr);
 	h->is_started = err == 0;
@@ -168,9 +175,8 @@ static void finish_jobs(struct loop *l, struct loop_job *job)
 	}
 }
 
-static void take_finished(struct loop *l)
+static void take_finished(struct loop *l, struct helper *h)
 {
-	struct helper *h = &l->helper;
 	struct loop_job *job;
 
 	(void)pthread_mutex_lock(&h->lock);
@@ -181,34 +187,74 @@ static void take_finished(struct loop *l)
 	finish_jobs(l, job);
 }
 
-static void helper_stop(struct loop *l)
+static void helper_stop(struct helper *h)
 {
-	struct helper *h = &l->helper;
+	if (!h->is_started)
+		return;
+	(void)pthread_mutex_lock(&h->lock);
+	h->is_stopping = true;
+	(void)pthread_cond_signal(&h->work);
+	(void)pthread_mutex_unlock(&h->lock);
+	(void)pthread_join(h->thread, NULL);
+}
 
-	if (h->is_started) {
-		(void)pthread_mutex_lock(&h->lock);
-		h->is_stopping = true;
-		(void)pthread_cond_signal(&h->work);
-		(void)pthread_mutex_unlock(&h->lock);
-		(void)pthread_join(h->thread, NULL);
-	}
-	/* A 'done' may post again; such a job is finished without having run. */
-	while (h->finished || h->todo) {
-		struct loop_job *job = h->finished, *rest = h->todo;
+/* What is left when the threads have ended. A 'done' may post again, on any lane; such a job is finished
+ * without having run. */
+static bool drain(struct loop *l, struct helper *h)
+{
+	struct loop_job *job = h->finished, *rest = h->todo;
 
-		h->finished = h->todo = NULL;
-		h->finished_tail = &h->finished;
-		h->todo_tail = &h->todo;
-		finish_jobs(l, job);
-		finish_jobs(l, rest);
+	h->finished = h->todo = NULL;
+	h->finished_tail = &h->finished;
+	h->todo_tail = &h->todo;
+	finish_jobs(l, job);
+	finish_jobs(l, rest);
+	return job || rest;
+}
+
+static void helpers_stop(struct loop *l)
+{
+	bool any = true;
+
+	for (size_t i = 0; i < LOOP_N_LANES; i++)
+		helper_stop(&l->helpers[i]);
+	while (any) {
+		any = false;
+		for (size_t i = 0; i < LOOP_N_LANES; i++)
+			any |= drain(l, &l->helpers[i]);
 	}
-	(void)pthread_cond_destroy(&h->work);
-	(void)pthread_mutex_destroy(&h->lock);
+	for (size_t i = 0; i < LOOP_N_LANES; i++) {
+		(void)pthread_cond_destroy(&l->helpers[i].progress);
+		(void)pthread_cond_destroy(&l->helpers[i].work);
+		(void)pthread_mutex_destroy(&l->helpers[i].lock);
+	}
+}
+
+void loop_job_wait(struct loop *l, struct loop_job *job)
+{
+	struct helper *h = &l->helpers[job->lane];
+	struct loop_job **at = &h->finished;
+
+	if (!job->is_queued)
+		return;
+	(void)pthread_mutex_lock(&h->lock);
+	while (!job->did_run)
+		(void)pthread_cond_wait(&h->progress, &h->lock);
+	while (*at && *at != job)
+		at = &(*at)->next;
+	if (*at) {
+		*at = job->next;
+		if (!*at)
+			h->finished_tail = at;
+	}
+	(void)pthread_mutex_unlock(&h->lock);
+	job->next = NULL;
+	finish_jobs(l, job);
 }
 
 void loop_job_post(struct loop *l, struct loop_job *job)
 {
-	struct helper *h = &l->helper;
+	struct helper *h = &l->helpers[job->lane];
 
 	assert(!job->is_queued);
 	job->next = NULL;
@@ -269,7 +315,8 @@ static void wake_ready(void *ctx, uint32_t events, struct mono now)
 	(void)events;
 	(void)now;
 	drain_counter(l->wake_fd);
-	take_finished(l);
+	for (size_t i = 0; i < LOOP_N_LANES; i++)
+		take_finished(l, &l->helpers[i]);
 }
 
 static void timer_ready(void *ctx, uint32_t events, struct mono now)
@@ -430,8 +477,8 @@ static int open_all(struct loop *l)
 	err = loop_fd_add(l, &l->wake_watch, l->wake_fd, EPOLLIN, wake_ready, l);
 	if (!err)
 		err = loop_fd_add(l, &l->timer_watch, l->timer_fd, EPOLLIN, timer_ready, l);
-	if (!err)
-		err = helper_start(l);
+	for (size_t i = 0; i < LOOP_N_LANES && !err; i++)
+		err = helper_start(&l->helpers[i]);
 	return err;
 }
 
@@ -457,8 +504,11 @@ struct loop *loop_new(const struct log *log)
 	l->epoll_fd = l->wake_fd = l->timer_fd = l->signal_fd = -1;
 	l->armed = MONO_NEVER;
 	l->now = loop_clock();
+	for (size_t i = 0; i < LOOP_N_LANES; i++)
+		helper_init(&l->helpers[i], l);
 	err = open_all(l);
 	if (err) {
+		helpers_stop(l);
 		close_all(l);
 		errno = -err;
 		return NULL;
@@ -470,6 +520,6 @@ void loop_free(struct loop *l)
 {
 	if (!l)
 		return;
-	helper_stop(l);
+	helpers_stop(l);
 	close_all(l);
 }

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* The control thread's event loop: file descriptors (epoll), timers (one deadline heap, one timerfd
  * on CLOCK_BOOTTIME, so that deadlines pass while a laptop sleeps), signals (signalfd), and the
- * helper thread for calls that may block (DNS lookup, sqlite sync, TLS set-up, grace periods).
+ * helper threads for calls that may block: one for whatever waits for others (DNS lookup, TLS set-up,
+ * grace periods), one for the disk (sqlite sync), because a name server that is silent for half a
+ * minute must not hold back a commit that an answer waits for. They own no state.
  *
  * Everything here belongs to the thread that runs loop_run(); the only exception is loop_wake().
  * The clock is read once per turn: callbacks get that time, so all events of a turn have the same
@@ -49,9 +51,17 @@ struct loop_timer {
 	void *ctx;
 };
 
+/* The helper threads. */
+enum loop_lane {
+	LOOP_LANE_SLOW, /* everything but the disk */
+	LOOP_LANE_DISK,
+	LOOP_N_LANES,
+};
+
 /* One slow job; a member of its owner's struct, which must live until 'done' was called. */
 struct loop_job {
-	/* Runs on the helper thread; may block. Touches nothing but what 'ctx' leads to and the
+	enum loop_lane lane;
+	/* Runs on its lane's helper thread; may block. Touches nothing but what 'ctx' leads to and the
 	 * owner leaves alone meanwhile. */
 	void (*run)(void *ctx);
 	/* Runs on the loop's thread afterwards. 'did_run' is false if the loop was freed before the
@@ -63,10 +73,10 @@ struct loop_job {
 	bool is_queued;        /* the loop's: between loop_job_post() and 'done' */
 };
 
-/* Makes a loop and starts its helper thread. 'log' is borrowed, may be null. Null if the system
+/* Makes a loop and starts its helper threads. 'log' is borrowed, may be null. Null if the system
  * refuses (errno says why). */
 MESH_MUST_USE struct loop *loop_new(const struct log *log);
-/* Finishes the job that is running, calls 'done' of every posted job, stops the helper thread and
+/* Finishes the jobs that are running, calls 'done' of every posted job, stops the helper threads and
  * frees the loop. Null is accepted. */
 void loop_free(struct loop *l);
 
@@ -102,9 +112,11 @@ void loop_timer_stop(struct loop *l, struct loop_timer *t);
  * to 'fn'. Once per loop. Returns 0 or a negative errno. */
 MESH_MUST_USE int loop_signals(struct loop *l, const sigset_t *set, loop_signal_fn fn, void *ctx);
 
-/* Gives the job to the helper thread; jobs run one after the other in order. A job that is queued
+/* Gives the job to its lane; the jobs of a lane run one after the other in order. A job that is queued
  * already must not be posted again (ask 'is_queued'). */
 void loop_job_post(struct loop *l, struct loop_job *job);
+/* Blocks until the job has run, and calls its 'done'. For shutdown; nothing happens if it is not queued. */
+void loop_job_wait(struct loop *l, struct loop_job *job);
 
 /* Current CLOCK_BOOTTIME. Any thread. */
 struct mono loop_clock(void);

@@ -78,15 +78,6 @@ static void tls_ready(void *ctx, uint32_t events, struct mono now)
 	tls_due(ctx, now);
 }
 
-static void map_due(void *ctx, struct mono now)
-{
-	struct meshd *m = ctx;
-
-	(void)now;
-	m->map_timer.node.deadline = MONO_NEVER;
-	act_store_map(m);
-}
-
 static void relay_due(void *ctx, struct mono now)
 {
 	struct meshd *m = ctx;
@@ -95,18 +86,18 @@ static void relay_due(void *ctx, struct mono now)
 	loop_timer_set(m->loop, &m->relay_timer, mono_add_s(now, MESHD_RELAY_STATS_S));
 }
 
-/* A write failed: once it works again, what waits for it goes on. */
-static void store_due(void *ctx, struct mono now)
+static void keys_stored(void *ctx, struct mono now)
 {
 	struct meshd *m = ctx;
 
-	store_retry(m->store);
-	if (store_health(m->store)) {
-		loop_timer_set(m->loop, &m->store_timer, mono_add_s(now, 5));
-	} else {
-		for (; m->persist_waiting; m->persist_waiting--)
-			engine_persisted(m->engine, now);
-	}
+	engine_persisted(m->engine, now);
+}
+
+static char *map_text(void *ctx, const char **url, size_t *size)
+{
+	const struct meshd *m = ctx;
+
+	return engine_map_text(m->engine, url, size);
 }
 
 void meshd_reload(struct meshd *m, struct mono now)
@@ -234,14 +225,18 @@ static int open_dp(struct meshd *m)
 	return 0;
 }
 
-static void load_saved(struct meshd *m, struct ctlclient_saved *saved, bool *has)
+/* A node whose keys are lost or damaged does not run under new ones: the operator decides (RELIABILITY 7, rule 3). */
+static int load_saved(struct meshd *m, struct ctlclient_saved *saved, bool *has)
 {
 	struct store_identity id = { 0 };
 	struct bytes url = { 0 };
+	static const char damaged[] = "keys in the state database are lost or damaged. Restore it from a backup, or "
+				      "move it away to join as a new node";
+	int err = store_get_identity(m->store, &id);
 
-	*has = store_get_identity(m->store, &id) == 0;
-	if (!*has)
-		return;
+	*has = err == 0;
+	if (err)
+		return err == -ENOENT ? 0 : fail("state", damaged);
 	saved->machine = id.machine;
 	saved->node = id.node;
 	saved->old_node = id.old_node;
@@ -250,8 +245,11 @@ static void load_saved(struct meshd *m, struct ctlclient_saved *saved, bool *has
 	if (store_get_value(m->store, "identity_url", &url) == 0 && bytes_size(&url) < sizeof(saved->url))
 		memcpy(saved->url, bytes_data(&url), bytes_size(&url));
 	bytes_wipe(&url);
-	if (*saved->url && store_get_server_key(m->store, saved->url, &saved->server) < 0)
+	if (*saved->url)
+		err = store_get_server_key(m->store, saved->url, &saved->server);
+	if (err == -ENOENT)
 		memset(&saved->server, 0, sizeof(saved->server));
+	return err && err != -ENOENT ? fail("state", damaged) : 0;
 }
 
 static void log_id(struct meshd *m, char text[static 65])
@@ -305,7 +303,10 @@ static int open_engine(struct meshd *m)
 
 	if (load_prefs(m, &prefs))
 		return 1;
-	load_saved(m, &saved, &has_saved);
+	if (load_saved(m, &saved, &has_saved)) {
+		prefs_wipe(&prefs);
+		return 1;
+	}
 	log_id(m, id);
 	(void)gethostname(host, sizeof(host) - 1);
 	host[strcspn(host, ".")] = 0;
@@ -410,10 +411,7 @@ static void set_timers(struct meshd *m, struct mono now)
 {
 	m->engine_timer = (struct loop_timer){ .fn = engine_due, .ctx = m };
 	m->tls_timer = (struct loop_timer){ .fn = tls_due, .ctx = m };
-	m->map_timer = (struct loop_timer){ .fn = map_due, .ctx = m };
-	m->map_timer.node.deadline = MONO_NEVER;
 	m->relay_timer = (struct loop_timer){ .fn = relay_due, .ctx = m };
-	m->store_timer = (struct loop_timer){ .fn = store_due, .ctx = m };
 	bus_init(m);
 	loop_timer_set(m->loop, &m->relay_timer, mono_add_s(now, MESHD_RELAY_STATS_S));
 }
@@ -422,7 +420,7 @@ static void close_all(struct meshd *m)
 {
 	if (m->loop)
 		loop_fd_del(m->loop, &m->tls_watch);
-	act_store_map(m);
+	persist_close(&m->persist); /* answers go out while there is an API */
 	metricsd_close(m->metricsd);
 	api_free(m->api);
 	coordrole_close(m->coord);
@@ -461,6 +459,9 @@ static void say_goodbye(struct meshd *m)
 
 static int run(struct meshd *m)
 {
+	const struct persist_events stored = {
+		.keys_stored = keys_stored, .answer = backend_stored, .map_text = map_text, .ctx = m
+	};
 	sigset_t set;
 	struct mono now = loop_now(m->loop);
 	int err;
@@ -475,6 +476,7 @@ static int run(struct meshd *m)
 	if (open_edges(m, now))
 		return 1;
 	set_timers(m, now);
+	persist_init(&m->persist, m->store, m->loop, &m->log, &stored);
 	loop_set_turn_end(m->loop, turn_end, m);
 	meshd_link(m, now, false);
 	engine_start(m->engine, now, m->conf->auth_key);

@@ -26,6 +26,7 @@
 #include "daemon/metrics.h"
 #include "daemon/metricsd.h"
 #include "daemon/nft.h"
+#include "daemon/persist.h"
 #include "daemon/rtnl.h"
 #include "daemon/store.h"
 #include "daemon/tlsconn.h"
@@ -36,8 +37,6 @@ enum {
 	MESHD_PINGS_MAX = 64,
 	MESHD_WAITERS_MAX = 16,
 	MESHD_READY_MAX = 64,
-	MESHD_MAP_DELAY_MS = 1000, /* a burst of deltas is stored once */
-	MESHD_MAP_INTERVAL_S = 30, /* and never more often than this: a large map is megabytes */
 	MESHD_RELAY_STATS_S = 5,
 	MESHD_FIREWALL_S = 30, /* how old the knowledge about the firewall may be */
 	MESHD_COUNTERS_MAX = 128,
@@ -76,13 +75,12 @@ struct meshd {
 	struct coordrole *coord;
 
 	struct loop_fd tls_watch;
-	struct loop_timer engine_timer, tls_timer, map_timer, relay_timer, store_timer;
+	struct loop_timer engine_timer, tls_timer, relay_timer;
 
 	/* Streams with bytes to take and no room yet. */
 	uint32_t ready[MESHD_READY_MAX];
 	size_t n_ready;
-	bool map_is_due;         /* the map changed since it was stored ... */
-	struct mono map_stored;  /* ... at this time; ZERO = never */
+	struct persist persist;
 
 	bool login_due;          /* a login follows: the last one's error is over, though not yet gone */
 	struct meshd_ping pings[MESHD_PINGS_MAX];
@@ -105,7 +103,6 @@ struct meshd {
 	struct loop_job firewall_job;
 	struct nft_firewall firewall, firewall_found;
 	struct mono firewall_at; /* ZERO = never looked */
-	unsigned persist_waiting; /* outputs ENGINE_PERSIST that are not on disk yet */
 	bool dp_dirty;           /* dp reported events */
 	char host_error[RTNL_ERR_MAX];
 	struct map_cap whois_caps[MESHD_WHOIS_CAPS_MAX];
@@ -135,8 +132,6 @@ void meshd_coord_events(struct coordrole_events *ev, struct meshd *m);
 void act(struct meshd *m, struct mono now, const struct engine_out *o);
 /* Gives waiting bytes to streams that have room again. */
 void act_ready(struct meshd *m, struct mono now, uint32_t stream);
-/* Stores the map that waits. */
-void act_store_map(struct meshd *m);
 
 /* bus.c */
 void bus_init(struct meshd *m);
@@ -150,7 +145,8 @@ int bus_health(void *ctx, struct bytes *out);
 
 /* backend.c */
 void backend_init(struct meshd *m);
-/* Carries out new preferences and stores them; 'err' has the reason when it fails and nothing changed. */
+/* Carries out new preferences and has them stored (persist_answer() tells when); 'err' has the reason when it
+ * fails and nothing changed. */
 MESH_MUST_USE int backend_change_prefs(struct meshd *m, const struct prefs *next, uint64_t changed,
 				       char err[static API_ERR_MAX]);
 /* Has the helper thread look which firewall is active, unless that is known well enough. */
@@ -159,6 +155,8 @@ void backend_ping_result(struct meshd *m, const struct engine_out *o);
 void backend_netcheck_done(struct meshd *m);
 /* 'why': the control server could not be told; null or "" = it was. */
 void backend_logged_out(struct meshd *m, const char *why);
+/* What a caller waits for was tried on disk. */
+void backend_stored(void *ctx, uint64_t token, enum persist_kind kind, int err);
 int backend_metrics(void *ctx, struct metrics_input *in);
 const char *backend_unhealthy(void *ctx);
 /* The forwarding counts of the workers, into the relay machine. */

@@ -1,283 +1,363 @@
 /* SPDX-License-Identifier: MIT */
-/* State as named values in one table of one sqlite3 database. A write that the disk refuses stays in memory
- * as pending: reads see it, and store_retry() writes it later. */
+/* The values in memory, and their way to the disk.
+ *
+ *   put ──► row (dirty) ──► batch ──► storedb_write() on the disk's helper thread ──► rows clean, durable
+ *                 ▲                                                  │
+ *                 └──────────── again after 1..60 s ◄── refused ─────┘
+ *
+ * One batch is under way at a time; what is put meanwhile goes into the next one, so that any number of
+ * puts cost two syncs. */
 #include "config.h"
 
 #include "daemon/store.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <sodium.h>
-#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/log.h"
-
-#define FORGET_SERVERS "DELETE FROM state WHERE name='map' OR name LIKE 'server:%'"
+#include "daemon/loop.h"
+#include "daemon/storedb.h"
 
 enum {
-	SCHEMA_VERSION = 1,             /* PRAGMA user_version */
-	APPLICATION_ID = 0x6d736864, /* "mshd" */
-	BUSY_MS = 10000,           /* RELIABILITY 7, rule 7 */
 	IDENTITY_SIZE = 2 + 3 * KEY_SIZE,
 	IDENTITY_VERSION = 1,
-	CHECK_SIZE = 16,           /* of a row: sqlite itself does not notice changed content */
 	NAME_MAX_LEN = 1100,       /* "server:" and a URL */
-	PATH_SIZE = 4096,
+	BACKOFF_MAX_S = 60,        /* RELIABILITY 7, rule 5 */
 };
 
-/* A value that is not on disk yet; null data = the row is to be deleted. */
-struct pending {
-	struct pending *next;
+static_assert((int)STORE_ERR_MAX == (int)STOREDB_ERR_MAX, "one kind of sentence");
+
+static const char map_name[] = "map";
+
+struct row {
+	struct row *next;
 	char *name;
-	void *data;
+	void *data;       /* null = there is none: being deleted, or damaged on disk */
 	size_t size;
+	uint64_t changed; /* ticket of the last change */
+	bool is_dirty;    /* differs from the disk */
+	bool is_bad;      /* the disk's is damaged */
+};
+
+/* Rows on their way to the disk: own copies. The helper thread reads them and writes 'err', 'map_err' and 'why' while
+ * 'job' is queued. */
+struct batch {
+	struct loop_job job;
+	struct store *store; /* its owner, for the control thread */
+	struct storedb *db;
+	struct storedb_row *rows;
+	size_t n_rows;
+	struct storedb_row map; /* apart: what a cache needs must not hold up keys; null name = none */
+	uint64_t ticket;
+	int err, map_err;
+	char why[STORE_ERR_MAX];
 };
 
 struct store {
-	sqlite3 *db;
+	struct storedb *db;
 	const struct log *log;
-	int lock_fd;               /* -1 = none ("mem:") */
 	bool is_new;
-	struct pending *pending;
+	struct row *rows;       /* everything but the map, which is here only until it is written */
+	uint64_t ticket;        /* of the last put */
+	uint64_t durable;
+	struct batch batch;
+	unsigned backoff_s;     /* 0 = the last write worked */
 	char health[STORE_ERR_MAX];
+	/* store_attach() */
+	struct loop *loop;
+	struct loop_timer timer;
+	store_written_fn written;
+	void *ctx;
 };
 
-/* --- opening --- */
+/* --- rows --- */
 
-static int say(char err[static STORE_ERR_MAX], int ret, const char *path, const char *what)
+static struct row *row_find(const struct store *s, const char *name)
 {
-	(void)snprintf(err, STORE_ERR_MAX, "%.200s: %s", path, what);
-	return ret;
+	for (struct row *r = s->rows; r; r = r->next)
+		if (strcmp(r->name, name) == 0)
+			return r;
+	return NULL;
 }
 
-static int exec(sqlite3 *db, const char *sql)
+static struct row *row_add(struct store *s, const char *name)
 {
-	int rc = sqlite3_exec(db, sql, NULL, NULL, NULL);
+	struct row *r = calloc(1, sizeof(*r));
 
-	switch (rc & 0xff) {
-	case SQLITE_OK:
-		return 0;
-	case SQLITE_NOMEM:
-		return -ENOMEM;
-	case SQLITE_CORRUPT:
-	case SQLITE_NOTADB:
-		return -EBADMSG;
-	case SQLITE_FULL:
-		return -ENOSPC;
-	case SQLITE_READONLY:
-	case SQLITE_PERM:
-		return -EROFS;
-	case SQLITE_BUSY:
-	case SQLITE_LOCKED:
-		return -EBUSY;
-	default:
+	if (r)
+		r->name = strdup(name);
+	if (!r || !r->name) {
+		free(r);
+		return NULL;
+	}
+	r->next = s->rows;
+	s->rows = r;
+	return r;
+}
+
+static void wipe_free(void *data, size_t size)
+{
+	if (data)
+		sodium_memzero(data, size);
+	free(data);
+}
+
+static void row_free(struct row *r)
+{
+	wipe_free(r->data, r->size);
+	free(r->name);
+	free(r);
+}
+
+static void *copy_of(const void *data, size_t size)
+{
+	void *copy = malloc(size ? size : 1);
+
+	if (copy && size)
+		memcpy(copy, data, size);
+	return copy;
+}
+
+static int row_get(const struct store *s, const char *name, struct bytes *out)
+{
+	const struct row *r = row_find(s, name);
+
+	if (!r)
+		return -ENOENT;
+	if (r->is_bad) {
+		log_error(s->log, "store: %s: damaged", name);
 		return -EIO;
 	}
+	return r->data ? bytes_append(out, r->data, r->size) : -ENOENT;
 }
 
-/* The single text or number of a one-row query. */
-static int query_one(sqlite3 *db, const char *sql, char *text, size_t size, int64_t *number)
+/* The new value of a row, in memory, which takes 'data' over; null deletes. What is there already costs no write. */
+static int row_take(struct store *s, const char *name, void *data, size_t size)
 {
-	sqlite3_stmt *st = NULL;
-	int ret = -EBADMSG;
+	struct row *r = row_find(s, name);
 
-	if (sqlite3_prepare_v2(db, sql, -1, &st, NULL) == SQLITE_OK && sqlite3_step(st) == SQLITE_ROW) {
-		const unsigned char *v = sqlite3_column_text(st, 0);
-
-		if (text)
-			(void)snprintf(text, size, "%s", v ? (const char *)v : "");
-		if (number)
-			*number = sqlite3_column_int64(st, 0);
-		ret = 0;
+	if (r && !r->is_bad && data && r->data && r->size == size && memcmp(r->data, data, size) == 0) {
+		wipe_free(data, size);
+		return 0;
 	}
-	(void)sqlite3_finalize(st);
-	return ret;
-}
-
-static int open_db(sqlite3 **db, const char *path, int flags)
-{
-	int rc = sqlite3_open_v2(path, db, flags | SQLITE_OPEN_FULLMUTEX | SQLITE_OPEN_NOFOLLOW, NULL);
-
-	if (rc != SQLITE_OK) {
-		(void)sqlite3_close(*db);
-		*db = NULL;
-		return rc == SQLITE_NOMEM ? -ENOMEM : -EIO;
+	if (!r)
+		r = row_add(s, name);
+	if (!r) {
+		wipe_free(data, size);
+		return -ENOMEM;
 	}
-	(void)sqlite3_busy_timeout(*db, BUSY_MS);
-	return exec(*db, "PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON; PRAGMA foreign_keys=ON;"
-			 "PRAGMA secure_delete=ON; PRAGMA cache_size=-256;");
+	wipe_free(r->data, r->size);
+	r->data = data;
+	r->size = size;
+	r->is_bad = false;
+	r->is_dirty = true;
+	r->changed = ++s->ticket;
+	return 0;
 }
 
-static int create_tables(sqlite3 *db)
+static int row_set(struct store *s, const char *name, const void *data, size_t size)
 {
-	char sql[512];
+	void *copy = data ? copy_of(data, size) : NULL;
 
-	(void)snprintf(sql, sizeof(sql),
-		       "BEGIN; CREATE TABLE state (name TEXT PRIMARY KEY, data BLOB NOT NULL) "
-		       "WITHOUT ROWID; PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT;",
-		       APPLICATION_ID, SCHEMA_VERSION);
-	return exec(db, sql);
+	return data && !copy ? -ENOMEM : row_take(s, name, copy, size);
 }
 
-static int sync_dir(const char *path)
-{
-	char dir[PATH_SIZE];
-	char *slash;
-	int fd, err = 0;
+/* --- to the disk --- */
 
-	(void)snprintf(dir, sizeof(dir), "%s", path);
-	slash = strrchr(dir, '/');
-	if (slash)
-		*slash = 0;
-	fd = open(slash ? (*dir ? dir : "/") : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0 || fsync(fd))
-		err = -errno;
-	if (fd >= 0)
-		(void)close(fd);
+static void batch_wipe(struct batch *b)
+{
+	for (size_t i = 0; i < b->n_rows; i++) {
+		wipe_free(b->rows[i].data, b->rows[i].size);
+		free(b->rows[i].name);
+	}
+	free(b->rows);
+	free(b->map.name);
+	free(b->map.data);
+	b->rows = NULL;
+	b->n_rows = 0;
+	b->map = (struct storedb_row){ 0 };
+}
+
+/* The map's memory goes with the batch: a copy would be one of megabytes. Its deletion is a row like others. */
+static bool take_map(struct store *s, struct batch *b)
+{
+	struct row **at = &s->rows, *r;
+
+	while (*at && strcmp((*at)->name, map_name) != 0)
+		at = &(*at)->next;
+	r = *at;
+	if (!r || !r->data)
+		return false;
+	b->map = (struct storedb_row){ .name = r->name, .data = r->data, .size = r->size };
+	*at = r->next;
+	free(r);
+	return true;
+}
+
+/* Everything that is dirty. False: nothing is. */
+static bool collect(struct store *s)
+{
+	struct batch *b = &s->batch;
+	bool any = take_map(s, b);
+	size_t n = 0;
+
+	b->ticket = s->ticket;
+	b->err = b->map_err = 0;
+	for (const struct row *r = s->rows; r; r = r->next)
+		n += r->is_dirty;
+	if (!n)
+		return any;
+	b->rows = calloc(n, sizeof(*b->rows));
+	if (!b->rows)
+		b->err = -ENOMEM;
+	for (const struct row *r = s->rows; r && !b->err; r = r->next) {
+		struct storedb_row *w = &b->rows[b->n_rows];
+
+		if (!r->is_dirty)
+			continue;
+		b->n_rows++;
+		w->name = strdup(r->name);
+		w->data = r->data ? copy_of(r->data, r->size) : NULL;
+		w->size = r->size;
+		if (!w->name || (r->data && !w->data))
+			b->err = -ENOMEM;
+	}
+	return true;
+}
+
+/* Helper thread, or the caller's when no loop is attached. */
+static void batch_run(void *ctx)
+{
+	struct batch *b = ctx;
+
+	if (b->err)
+		(void)snprintf(b->why, sizeof(b->why), "out of memory");
+	else if (b->n_rows)
+		b->err = storedb_write(b->db, b->rows, b->n_rows, b->why);
+	if (b->map.name) {
+		char why[STORE_ERR_MAX];
+
+		b->map_err = storedb_write(b->db, &b->map, 1, why);
+	}
+}
+
+static void rows_clean(struct store *s, uint64_t ticket)
+{
+	struct row **at = &s->rows;
+
+	while (*at) {
+		struct row *r = *at;
+
+		if (r->is_dirty && r->changed <= ticket)
+			r->is_dirty = false;
+		if (!r->is_dirty && !r->data && !r->is_bad) {
+			*at = r->next;
+			row_free(r);
+			continue;
+		}
+		at = &r->next;
+	}
+}
+
+static bool is_dirty(const struct store *s)
+{
+	for (const struct row *r = s->rows; r; r = r->next)
+		if (r->is_dirty)
+			return true;
+	return false;
+}
+
+/* What became of the batch. */
+static int settle(struct store *s)
+{
+	struct batch *b = &s->batch;
+	const int err = b->err;
+
+	if (b->map_err) /* a cache: what the disk refuses is not kept for later */
+		log_warn(s->log, "store: map: not written: %s", strerror(-b->map_err));
+	if (err) {
+		(void)snprintf(s->health, sizeof(s->health), "state cannot be written: %.280s", b->why);
+		log_error(s->log, "store: %s", s->health);
+		s->backoff_s = !s->backoff_s ? 1 : s->backoff_s < BACKOFF_MAX_S / 2 ? 2 * s->backoff_s : BACKOFF_MAX_S;
+	} else {
+		if (s->health[0])
+			log_info(s->log, "store: state is on disk again");
+		s->health[0] = 0;
+		s->backoff_s = 0;
+		s->durable = b->ticket;
+		rows_clean(s, b->ticket);
+	}
+	batch_wipe(b);
 	return err;
 }
 
-/* A new database is made whole under another name, so that a file of that name is never half made: an
- * empty one is damage, not a new node. */
-static int create(const char *path, char err[static STORE_ERR_MAX])
+static void batch_done(void *ctx, bool did_run, struct mono now)
 {
-	char tmp[PATH_SIZE];
-	sqlite3 *db = NULL;
-	int fd, ret;
+	struct store *s = ((struct batch *)ctx)->store;
+	const uint64_t ticket = s->batch.ticket;
+	int err;
 
-	(void)snprintf(tmp, sizeof(tmp), "%s-wal", path);
-	if (access(tmp, F_OK) == 0)
-		return say(err, -EBADMSG, path, "the state database is gone but its write-ahead log is there; "
-						"restore it, or remove both to join as a new node");
-	(void)snprintf(tmp, sizeof(tmp), "%s.new", path);
-	(void)unlink(tmp);
-	fd = open(tmp, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return say(err, -errno, tmp, strerror(errno));
-	(void)close(fd);
-	ret = open_db(&db, tmp, SQLITE_OPEN_READWRITE);
-	if (!ret)
-		ret = exec(db, "PRAGMA synchronous=FULL;");
-	if (!ret)
-		ret = create_tables(db);
-	(void)sqlite3_close(db);
-	if (!ret && rename(tmp, path))
-		ret = -errno;
-	if (!ret)
-		ret = sync_dir(path);
-	if (ret) {
-		(void)unlink(tmp);
-		return say(err, ret, path, strerror(-ret));
+	if (!did_run) { /* the loop ends: store_detach() writes it */
+		batch_wipe(&s->batch);
+		return;
 	}
-	return 0;
+	err = settle(s);
+	if (err || is_dirty(s))
+		loop_timer_set(s->loop, &s->timer, mono_add_s(now, s->backoff_s));
+	s->written(s->ctx, ticket, err, now);
 }
 
-static int check_db(sqlite3 *db, const char *path, char err[static STORE_ERR_MAX])
+static void timer_due(void *ctx, struct mono now)
 {
-	static const char corrupt[] = "the state database is damaged; nothing was changed. Restore it from a "
-				      "backup, or move it away to join as a new node";
-	char text[64];
-	int64_t n;
+	struct store *s = ctx;
 
-	if (query_one(db, "PRAGMA application_id", NULL, 0, &n))
-		return say(err, -EBADMSG, path, corrupt);
-	if (n != APPLICATION_ID)
-		return say(err, -EBADMSG, path, "not a meshd state database");
-	if (query_one(db, "PRAGMA user_version", NULL, 0, &n))
-		return say(err, -EBADMSG, path, corrupt);
-	if (n > SCHEMA_VERSION)
-		return say(err, -EPROTO, path, "written by a newer meshd; this one would lose state");
-	if (query_one(db, "PRAGMA integrity_check(1)", text, sizeof(text), NULL) ||
-	    strcmp(text, "ok") != 0)
-		return say(err, -EBADMSG, path, corrupt);
-	if (query_one(db, "SELECT count(*) FROM state", NULL, 0, &n))
-		return say(err, -EBADMSG, path, corrupt);
-	return 0;
+	(void)now;
+	if (s->batch.job.is_queued || !collect(s))
+		return;
+	loop_job_post(s->loop, &s->batch.job);
 }
 
-static int open_file(struct store *s, const char *path, char err[static STORE_ERR_MAX])
+static int write_now(struct store *s)
 {
-	struct stat st;
-	int ret;
-
-	if (lstat(path, &st) == 0) {
-		if (!S_ISREG(st.st_mode))
-			return say(err, -EINVAL, path, "not a regular file");
-		if (st.st_size == 0)
-			return say(err, -EBADMSG, path,
-				   "the state database is empty. Restore it from a backup, or remove it "
-				   "to join as a new node");
-	} else if (errno != ENOENT) {
-		return say(err, -errno, path, strerror(errno));
-	} else {
-		ret = create(path, err);
-		if (ret)
-			return ret;
-		s->is_new = true;
-	}
-	ret = open_db(&s->db, path, SQLITE_OPEN_READWRITE);
-	if (ret)
-		return say(err, ret == -ENOMEM ? ret : -EBADMSG, path, "not a readable state database");
-	ret = check_db(s->db, path, err);
-	if (ret)
-		return ret;
-	ret = exec(s->db, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
-			  "PRAGMA journal_size_limit=16777216;");
-	return ret ? say(err, ret, path, strerror(-ret)) : 0;
-}
-
-/* The lock is a file of its own: sqlite's locks must stay usable for backups. */
-static int take_lock(struct store *s, const char *path, char err[static STORE_ERR_MAX])
-{
-	char name[PATH_SIZE];
-
-	(void)snprintf(name, sizeof(name), "%s.lock", path);
-	s->lock_fd = open(name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (s->lock_fd < 0)
-		return say(err, -errno, name, strerror(errno));
-	if (flock(s->lock_fd, LOCK_EX | LOCK_NB) == 0)
+	if (!collect(s))
 		return 0;
-	return say(err, -EBUSY, path, "another meshd uses this state");
+	batch_run(&s->batch);
+	return settle(s);
 }
 
-static int make_dir(const char *path, char err[static STORE_ERR_MAX])
+/* What was put goes to the disk: at once, or by the helper thread from the next turn of the loop on, so that what
+ * belongs together is one transaction. */
+static int commit(struct store *s)
 {
-	char dir[PATH_SIZE];
-	char *slash;
-
-	(void)snprintf(dir, sizeof(dir), "%s", path);
-	slash = strrchr(dir, '/');
-	if (!slash || slash == dir)
-		return 0;
-	*slash = 0;
-	if (mkdir(dir, 0700) && errno != EEXIST)
-		return say(err, -errno, dir, strerror(errno));
+	if (!s->loop)
+		return write_now(s);
+	loop_timer_set(s->loop, &s->timer, loop_now(s->loop));
 	return 0;
 }
 
-static int open_any(struct store *s, const char *path, char err[static STORE_ERR_MAX])
+static int row_put(struct store *s, const char *name, const void *data, size_t size)
 {
-	int ret;
+	int ret = row_set(s, name, data, size);
 
-	if (strcmp(path, "mem:") == 0) {
-		s->is_new = true;
-		ret = open_db(&s->db, ":memory:", SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
-		if (!ret)
-			ret = create_tables(s->db);
-		return ret ? say(err, ret, path, strerror(-ret)) : 0;
-	}
-	if (strlen(path) + 8 > PATH_SIZE)
-		return say(err, -ENAMETOOLONG, path, "path too long");
-	ret = make_dir(path, err);
-	if (!ret)
-		ret = take_lock(s, path, err);
-	return ret ? ret : open_file(s, path, err);
+	return ret || s->ticket == s->durable ? ret : commit(s);
+}
+
+/* --- opening --- */
+
+static int load_row(void *ctx, const char *name, const void *data, size_t size)
+{
+	struct store *s = ctx;
+	struct row *r = row_add(s, name);
+
+	if (!r)
+		return -ENOMEM;
+	r->is_bad = !data;
+	r->data = data ? copy_of(data, size) : NULL;
+	r->size = size;
+	return data && !r->data ? -ENOMEM : 0;
 }
 
 int store_open(struct store **out, const char *path, const struct log *log, char err[static STORE_ERR_MAX])
@@ -285,41 +365,61 @@ int store_open(struct store **out, const char *path, const struct log *log, char
 	struct store *s = calloc(1, sizeof(*s));
 	int ret;
 
-	if (!s)
-		return say(err, -ENOMEM, path, "out of memory");
-	s->lock_fd = -1;
+	if (!s) {
+		(void)snprintf(err, STORE_ERR_MAX, "out of memory");
+		return -ENOMEM;
+	}
 	s->log = log;
-	ret = open_any(s, path, err);
+	ret = storedb_open(&s->db, path, &s->is_new, err);
+	if (!ret) {
+		ret = storedb_each(s->db, map_name, load_row, s);
+		if (ret)
+			(void)snprintf(err, STORE_ERR_MAX, "%.200s: cannot be read: %s", path, strerror(-ret));
+	}
 	if (ret) {
 		store_close(s);
 		return ret;
 	}
+	s->batch.store = s;
+	s->batch.db = s->db;
+	s->batch.job = (struct loop_job){
+		.lane = LOOP_LANE_DISK, .run = batch_run, .done = batch_done, .ctx = &s->batch
+	};
 	*out = s;
 	return 0;
 }
 
-static void pending_free(struct pending *p)
+void store_attach(struct store *s, struct loop *loop, store_written_fn written, void *ctx)
 {
-	if (p->data)
-		sodium_memzero(p->data, p->size);
-	free(p->data);
-	free(p->name);
-	free(p);
+	s->loop = loop;
+	s->timer = (struct loop_timer){ .fn = timer_due, .ctx = s };
+	s->written = written;
+	s->ctx = ctx;
+}
+
+void store_detach(struct store *s)
+{
+	if (!s || !s->loop)
+		return;
+	loop_job_wait(s->loop, &s->batch.job);
+	loop_timer_stop(s->loop, &s->timer);
+	s->loop = NULL;
+	(void)!write_now(s); /* it has told its failure */
 }
 
 void store_close(struct store *s)
 {
 	if (!s)
 		return;
-	while (s->pending) {
-		struct pending *p = s->pending;
+	store_detach(s);
+	batch_wipe(&s->batch);
+	while (s->rows) {
+		struct row *r = s->rows;
 
-		s->pending = p->next;
-		pending_free(p);
+		s->rows = r->next;
+		row_free(r);
 	}
-	(void)sqlite3_close(s->db);
-	if (s->lock_fd >= 0)
-		(void)close(s->lock_fd);
+	storedb_close(s->db);
 	free(s);
 }
 
@@ -328,143 +428,14 @@ bool store_is_new(const struct store *s)
 	return s->is_new;
 }
 
-/* --- rows --- */
-
-/* Checksum over the name and the value. */
-static void row_check(uint8_t sum[static CHECK_SIZE], const char *name, const void *data, size_t size)
+uint64_t store_ticket(const struct store *s)
 {
-	crypto_generichash_state st;
-
-	(void)crypto_generichash_init(&st, NULL, 0, CHECK_SIZE);
-	(void)crypto_generichash_update(&st, (const unsigned char *)name, strlen(name) + 1);
-	(void)crypto_generichash_update(&st, data, size);
-	(void)crypto_generichash_final(&st, sum, CHECK_SIZE);
-	sodium_memzero(&st, sizeof(st));
+	return s->ticket;
 }
 
-/* A row as it is on disk, its checksum at the end. */
-static int row_append(struct bytes *out, const char *name, const uint8_t *row, size_t size)
+bool store_is_durable(const struct store *s, uint64_t ticket)
 {
-	uint8_t sum[CHECK_SIZE];
-
-	if (size < CHECK_SIZE)
-		return -EIO;
-	size -= CHECK_SIZE;
-	row_check(sum, name, row, size);
-	return memcmp(sum, row + size, CHECK_SIZE) == 0 ? bytes_append(out, row, size) : -EIO;
-}
-
-static int row_get(struct store *s, const char *name, struct bytes *out)
-{
-	sqlite3_stmt *st = NULL;
-	int rc, ret = -EIO;
-
-	for (const struct pending *p = s->pending; p; p = p->next)
-		if (strcmp(p->name, name) == 0)
-			return p->data ? bytes_append(out, p->data, p->size) : -ENOENT;
-	if (sqlite3_prepare_v2(s->db, "SELECT data FROM state WHERE name=?", -1, &st, NULL) != SQLITE_OK)
-		return -EIO;
-	if (sqlite3_bind_text(st, 1, name, -1, SQLITE_STATIC) == SQLITE_OK) {
-		rc = sqlite3_step(st);
-		if (rc == SQLITE_DONE)
-			ret = -ENOENT;
-		else if (rc == SQLITE_ROW)
-			ret = row_append(out, name, sqlite3_column_blob(st, 0),
-					 (size_t)sqlite3_column_bytes(st, 0));
-	}
-	(void)sqlite3_finalize(st);
-	if (ret == -EIO)
-		log_error(s->log, "store: %s: damaged", name);
-	return ret;
-}
-
-/* Writes one row, or deletes it when 'data' is null. On disk when it returns 0. */
-static int row_write(struct store *s, const char *name, const void *data, size_t size)
-{
-	const char *sql = data ? "INSERT INTO state (name, data) VALUES (?1, ?2) "
-				 "ON CONFLICT (name) DO UPDATE SET data=excluded.data" :
-				 "DELETE FROM state WHERE name=?1";
-	uint8_t sum[CHECK_SIZE];
-	sqlite3_stmt *st = NULL;
-	struct bytes row = { 0 };
-	int rc, err;
-
-	if (data) {
-		row_check(sum, name, data, size);
-		err = bytes_append(&row, data, size);
-		if (!err)
-			err = bytes_append(&row, sum, sizeof(sum));
-		if (err) {
-			bytes_wipe(&row);
-			return err;
-		}
-	}
-	rc = sqlite3_prepare_v2(s->db, sql, -1, &st, NULL);
-	if (rc == SQLITE_OK)
-		rc = sqlite3_bind_text(st, 1, name, -1, SQLITE_STATIC);
-	if (rc == SQLITE_OK && data)
-		rc = sqlite3_bind_blob64(st, 2, bytes_data(&row), bytes_size(&row), SQLITE_STATIC);
-	if (rc == SQLITE_OK)
-		rc = sqlite3_step(st);
-	(void)sqlite3_finalize(st);
-	bytes_wipe(&row);
-	if (rc == SQLITE_DONE)
-		return 0;
-	return (rc & 0xff) == SQLITE_FULL ? -ENOSPC : (rc & 0xff) == SQLITE_READONLY ? -EROFS : -EIO;
-}
-
-static struct pending *take_pending(struct store *s, const char *name)
-{
-	for (struct pending **at = &s->pending; *at; at = &(*at)->next) {
-		struct pending *p = *at;
-
-		if (strcmp(p->name, name) == 0) {
-			*at = p->next;
-			return p;
-		}
-	}
-	return NULL;
-}
-
-/* Remembers a row that the disk refused. Out of memory here loses it: then the caller's error says so. */
-static void keep(struct store *s, const char *name, const void *data, size_t size)
-{
-	struct pending *p = calloc(1, sizeof(*p));
-
-	if (!p)
-		return;
-	p->name = strdup(name);
-	p->size = size;
-	if (data) {
-		p->data = malloc(size ? size : 1);
-		if (p->data)
-			memcpy(p->data, data, size);
-	}
-	if (!p->name || (data && !p->data)) {
-		pending_free(p);
-		return;
-	}
-	p->next = s->pending;
-	s->pending = p;
-}
-
-static int row_put(struct store *s, const char *name, const void *data, size_t size)
-{
-	struct pending *old = take_pending(s, name);
-	int ret = row_write(s, name, data, size);
-
-	if (old)
-		pending_free(old);
-	if (!ret) {
-		if (!s->pending)
-			s->health[0] = 0;
-		return 0;
-	}
-	keep(s, name, data, size);
-	(void)snprintf(s->health, sizeof(s->health), "state cannot be written: %s (%s)", strerror(-ret),
-		       sqlite3_errmsg(s->db));
-	log_error(s->log, "store: %s: %s", name, s->health);
-	return ret;
+	return ticket <= s->durable;
 }
 
 const char *store_health(const struct store *s)
@@ -472,33 +443,24 @@ const char *store_health(const struct store *s)
 	return s->health[0] ? s->health : NULL;
 }
 
-void store_retry(struct store *s)
-{
-	while (s->pending) {
-		struct pending *p = s->pending;
-
-		if (row_write(s, p->name, p->data, p->size))
-			return;
-		s->pending = p->next;
-		pending_free(p);
-	}
-	if (s->health[0])
-		log_info(s->log, "store: state is on disk again");
-	s->health[0] = 0;
-}
-
 /* --- identity --- */
+
+static bool had_identity(const struct store *s)
+{
+	for (const struct row *r = s->rows; r; r = r->next)
+		if (strcmp(r->name, "value:identity_url") == 0 || strncmp(r->name, "server:", 7) == 0)
+			return true;
+	return false;
+}
 
 int store_get_identity(struct store *s, struct store_identity *id)
 {
 	struct bytes row = { 0 };
 	int ret = row_get(s, "identity", &row);
 	struct rd r = RD(bytes_data(&row), bytes_size(&row));
-	int64_t n = 1;
 
-	/* Other rows without an identity: it was lost, and must not be made anew. */
-	if (ret == -ENOENT && !s->pending &&
-	    (query_one(s->db, "SELECT count(*) FROM state", NULL, 0, &n) || n > 0))
+	/* What only a node that had one leaves behind: it was lost, and must not be made anew. */
+	if (ret == -ENOENT && had_identity(s))
 		ret = -EIO;
 	if (!ret && (bytes_size(&row) != IDENTITY_SIZE || rd_u8(&r) != IDENTITY_VERSION))
 		ret = -EIO;
@@ -514,26 +476,27 @@ int store_get_identity(struct store *s, struct store_identity *id)
 	return ret;
 }
 
-static void write_identity(uint8_t row[static IDENTITY_SIZE], const struct store_identity *id)
+static int set_identity(struct store *s, const struct store_identity *id)
 {
-	struct wr w = WR(row, IDENTITY_SIZE);
+	uint8_t row[IDENTITY_SIZE];
+	struct wr w = WR(row, sizeof(row));
+	int ret;
 
 	wr_u8(&w, IDENTITY_VERSION);
 	wr_u8(&w, id->is_registered);
 	wr_bytes(&w, id->machine.b, KEY_SIZE);
 	wr_bytes(&w, id->node.b, KEY_SIZE);
 	wr_bytes(&w, id->old_node.b, KEY_SIZE);
+	ret = row_set(s, "identity", row, sizeof(row));
+	sodium_memzero(row, sizeof(row));
+	return ret;
 }
 
 int store_put_identity(struct store *s, const struct store_identity *id)
 {
-	uint8_t row[IDENTITY_SIZE];
-	int ret;
+	int ret = set_identity(s, id);
 
-	write_identity(row, id);
-	ret = row_put(s, "identity", row, sizeof(row));
-	sodium_memzero(row, sizeof(row));
-	return ret;
+	return ret || s->ticket == s->durable ? ret : commit(s);
 }
 
 void store_identity_wipe(struct store_identity *id)
@@ -605,13 +568,21 @@ int store_put_server_key(struct store *s, const char *url, const struct machine_
 	return ret ? ret : row_put(s, name, key->b, KEY_SIZE);
 }
 
-/* The row is the URL, a NUL, and the map. */
+/* The row is the URL, a NUL, and the map. It is newest in memory, then on its way, then on disk. */
 int store_get_map(struct store *s, const char *url, struct bytes *map)
 {
-	size_t len = strlen(url) + 1;
+	const size_t len = strlen(url) + 1;
+	const struct row *r = row_find(s, map_name);
+	const struct storedb_row *w = &s->batch.map;
 	struct bytes row = { 0 };
-	int ret = row_get(s, "map", &row);
+	int ret = -ENOENT;
 
+	if (r && r->data)
+		ret = bytes_append(&row, r->data, r->size);
+	else if (!r && w->data)
+		ret = bytes_append(&row, w->data, w->size);
+	else if (!r && !w->name)
+		ret = storedb_get(s->db, map_name, &row);
 	if (!ret && (bytes_size(&row) <= len || memcmp(bytes_data(&row), url, len) != 0))
 		ret = -ENOENT;
 	if (!ret)
@@ -622,21 +593,21 @@ int store_get_map(struct store *s, const char *url, struct bytes *map)
 
 int store_put_map(struct store *s, const char *url, const void *map, size_t size)
 {
-	struct bytes row = { 0 };
-	int ret = bytes_append(&row, url, strlen(url) + 1);
+	const size_t len = strlen(url) + 1;
+	char *row = malloc(len + size);
+	int ret;
 
-	if (!ret)
-		ret = bytes_append(&row, map, size);
-	/* A cache: what the disk refuses is not kept for later. */
-	if (!ret)
-		ret = row_write(s, "map", bytes_data(&row), bytes_size(&row));
-	bytes_wipe(&row);
-	return ret;
+	if (!row)
+		return -ENOMEM;
+	memcpy(row, url, len);
+	memcpy(row + len, map, size);
+	ret = row_take(s, map_name, row, len + size);
+	return ret || s->ticket == s->durable ? ret : commit(s);
 }
 
 int store_del_map(struct store *s)
 {
-	return row_write(s, "map", NULL, 0);
+	return row_put(s, map_name, NULL, 0);
 }
 
 int store_get_floor(struct store *s, int64_t *unix_s)
@@ -681,31 +652,32 @@ int store_put_value(struct store *s, const char *name, const void *value, size_t
 	return ret ? ret : row_put(s, full, value, size);
 }
 
+/* The map and the keys of servers go. */
+static int forget_servers(struct store *s)
+{
+	int ret = row_set(s, map_name, NULL, 0);
+
+	for (struct row *r = s->rows; r && !ret; r = r->next)
+		if (strncmp(r->name, "server:", 7) == 0 && (r->data || r->is_bad))
+			ret = row_set(s, r->name, NULL, 0);
+	return ret;
+}
+
 int store_take_over(struct store *s, const struct store_identity *id, const char *url, const struct prefs *p)
 {
-	uint8_t identity[IDENTITY_SIZE];
 	struct bytes prefs = { 0 };
-	int ret = exec(s->db, "BEGIN IMMEDIATE");
+	int ret = prefs_write(&prefs, p, NULL);
 
-	if (ret)
-		return ret;
-	write_identity(identity, id);
-	ret = row_write(s, "identity", identity, sizeof(identity));
-	sodium_memzero(identity, sizeof(identity));
 	if (!ret)
-		ret = row_write(s, "value:identity_url", url, strlen(url));
+		ret = set_identity(s, id);
 	if (!ret)
-		ret = prefs_write(&prefs, p, NULL);
+		ret = row_set(s, "value:identity_url", url, strlen(url));
 	if (!ret)
-		ret = row_write(s, "prefs", bytes_data(&prefs), bytes_size(&prefs));
+		ret = row_set(s, "prefs", bytes_data(&prefs), bytes_size(&prefs));
 	bytes_wipe(&prefs);
 	if (!ret)
-		ret = exec(s->db, FORGET_SERVERS);
-	if (!ret)
-		ret = exec(s->db, "COMMIT");
-	if (ret)
-		(void)!exec(s->db, "ROLLBACK"); /* its error is that of what failed before */
-	return ret;
+		ret = forget_servers(s);
+	return ret ? ret : write_now(s);
 }
 
 int store_forget_login(struct store *s)
@@ -720,10 +692,10 @@ int store_forget_login(struct store *s)
 		sodium_memzero(&id.node, sizeof(id.node));
 		sodium_memzero(&id.old_node, sizeof(id.old_node));
 		id.is_registered = false;
-		ret = store_put_identity(s, &id);
+		ret = set_identity(s, &id);
 	}
 	store_identity_wipe(&id);
 	if (!ret)
-		ret = exec(s->db, FORGET_SERVERS);
-	return ret;
+		ret = forget_servers(s);
+	return ret ? ret : commit(s); /* one transaction */
 }

@@ -385,6 +385,16 @@ void coordinator_stored(struct coordinator *c, struct mono now, uint64_t ticket)
 	ctlserver_persisted(c->ctl, now, ticket);
 }
 
+uint64_t coordinator_ticket(const struct coordinator *c)
+{
+	return registry_ticket(ctlserver_registry(c->ctl));
+}
+
+bool coordinator_is_durable(const struct coordinator *c, uint64_t ticket)
+{
+	return registry_is_durable(ctlserver_registry(c->ctl), ticket);
+}
+
 void coordinator_admin(struct coordinator *c, struct mono now, uint64_t call, const char *verb, const char *body,
 		       size_t size)
 {

@@ -99,6 +99,10 @@ void coordinator_writable(struct coordinator *c, struct mono now, uint32_t conn)
 void coordinator_closed(struct coordinator *c, struct mono now, uint32_t conn);
 void coordinator_stored(struct coordinator *c, struct mono now, uint64_t ticket);
 
+/* Covers everything written up to now; durable when coordinator_stored() has told so. */
+uint64_t coordinator_ticket(const struct coordinator *c);
+bool coordinator_is_durable(const struct coordinator *c, uint64_t ticket);
+
 /* An administration call (verbs in coord/admin.h); answered by REPLY with the same 'call'. */
 void coordinator_admin(struct coordinator *c, struct mono now, uint64_t call, const char *verb,
 		       const char *body, size_t size);

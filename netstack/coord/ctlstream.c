@@ -300,6 +300,8 @@ void ctl_map(struct ctlserver *s, struct mono now, const struct ctlserver_req *r
 		ctl_respond(s, req->id, 400, "unsupported client version: update the client\n");
 	else if (!n || !machine_key_eq(&n->machine, &req->machine))
 		ctl_respond(s, req->id, 404, "node not found\n");
+	else if (!registry_is_durable(s->reg, n->joined)) /* it did not wait for the answer to its registration */
+		ctl_respond(s, req->id, 503, "this registration is not stored yet\n");
 	else {
 		take_update(s, now, n, &m);
 		if (m.stream || !m.omit_peers)

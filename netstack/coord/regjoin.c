@@ -178,6 +178,7 @@ static void admit_new(struct registry *r, struct mono now, const struct owner *o
 	/* Deleted again unless it polls: a one-shot container that dies at once. */
 	if (n->ephemeral)
 		n->ephemeral_at = mono_add_s(now, REG_EPHEMERAL_S);
+	n->joined = r->ticket + 1;
 	if (!reg_save_node(r, n)) {
 		if (registry_delete(r, n) == 0)
 			n = NULL;
@@ -207,6 +208,7 @@ static void admit_again(struct registry *r, struct mono now, struct reg_node *n,
 	}
 	(void)take_host(r, now, n, req);
 	reg_touch(r, n);
+	n->joined = r->ticket + 1;
 	out->node = n;
 	out->changed = true;
 	answer(out, reg_save_node(r, n) ? REG_OK : REG_NOMEM, NULL);

@@ -159,15 +159,27 @@ static void answers_wait_for_the_disk(void **state)
 	struct ct *t = start();
 	struct ct_client *a = ct_client(t, "a");
 	char key[REG_KEY_TEXT_MAX];
+	uint64_t registering;
 
 	(void)state;
 	ct_key(t, "", key);
 	t->disk_fails = true;
 	ct_register(t, a, key, "");
 	assert_int_equal(a->status, 0);
+	/* One that polls without waiting for its answer learns no address either. */
+	registering = a->stream;
+	(void)ct_map(t, a, true, false, "");
+	assert_int_equal(a->status, 503);
+	a->status = 0;
+	a->stream = registering;
+	assert_int_equal(a->n_msgs, 0);
 	ctlserver_persisted(t->s, t->now, t->failed_ticket);
 	ct_pump(t);
 	assert_int_equal(a->status, 200);
+	t->disk_fails = false;
+	(void)ct_map(t, a, true, false, "");
+	assert_int_equal(a->n_msgs, 1);
+	ct_hang_up(t, a);
 	/* A disk that never answers is said so. */
 	env_fill(&t->env.env, a->machine.b, KEY_SIZE);
 	env_fill(&t->env.env, a->key.b, KEY_SIZE);

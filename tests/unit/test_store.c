@@ -139,6 +139,25 @@ static void logout_forgets_the_node_key_and_keeps_the_machine(void **state)
 	store_close(s);
 }
 
+static void keys_that_are_gone_are_not_made_anew(void **state)
+{
+	const struct dir *d = *state;
+	struct store *s = open_ok(d->db);
+	struct store_identity id = { 0 };
+	struct machine_key key = { { 7 } };
+
+	/* A daemon that never logged in keeps a few values: still a new node. */
+	assert_int_equal(store_put_value(s, "udp_port", "xx", 2), 0);
+	store_close(s);
+	s = open_ok(d->db);
+	assert_int_equal(store_get_identity(s, &id), -ENOENT);
+	assert_int_equal(store_put_server_key(s, "http://192.0.2.1:443", &key), 0);
+	store_close(s);
+	s = open_ok(d->db);
+	assert_int_equal(store_get_identity(s, &id), -EIO);
+	store_close(s);
+}
+
 static void second_daemon_is_refused(void **state)
 {
 	const struct dir *d = *state;
@@ -246,6 +265,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(values_are_there_after_reopening, setup, teardown),
 		cmocka_unit_test_setup_teardown(logout_forgets_the_node_key_and_keeps_the_machine, setup,
 						teardown),
+		cmocka_unit_test_setup_teardown(keys_that_are_gone_are_not_made_anew, setup, teardown),
 		cmocka_unit_test_setup_teardown(second_daemon_is_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(damage_is_refused_and_left_alone, setup, teardown),
 		cmocka_unit_test_setup_teardown(every_kind_of_damage_gives_the_old_state_or_a_refusal, setup,
