@@ -138,13 +138,17 @@ static void send_pipe(struct coordrole *r, struct mono now, const struct coordin
 static void send_conn(struct coordrole *r, struct mono now, const struct coordinator_out *o)
 {
 	size_t room = httpd_room(r->httpd, o->conn);
-	const size_t n = o->size < room ? o->size : room;
+	const size_t size = o->size, n = size < room ? size : room;
 	const uint32_t conn = o->conn;
 
 	httpd_established(r->httpd, conn); /* the coordinator answers it, and limits what strangers may do */
 	if (n && httpd_send(r->httpd, conn, o->data, n) < 0)
 		return;
 	coordinator_sent(r->co, now, conn, n);
+	/* What did not fit goes on when there is room. httpd tells of room only after it was asked when there
+	 * was none; the part that it took may already have left. */
+	if (n < size && httpd_room(r->httpd, conn) > 0)
+		coordinator_writable(r->co, now, conn);
 }
 
 static void close_conn(struct coordrole *r, const struct coordinator_out *o)
