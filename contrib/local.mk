@@ -1,5 +1,4 @@
-EXTRA_DIST += contrib/packages contrib/lib.sh contrib/check contrib/quickstart contrib/demo.py contrib/bench tests/bench/dataplane.py tests/bench/tunnel.py \
-	tests/bench/wgpeer \
+EXTRA_DIST += contrib/packages contrib/lib.sh contrib/check contrib/quickstart contrib/demo.py contrib/bench \
 	contrib/meshd.default contrib/meshd.service.in
 
 systemdsystemunit_DATA = contrib/meshd.service

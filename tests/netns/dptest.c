@@ -3,11 +3,11 @@
  * seed, driven by tests/netns/dp_*.py. Or, with --relay, the relay in between.
  *
  * usage: dptest --side a|b --peer ADDRESS:PORT [--vni N | --derp] [--second ADDRESS:PORT] [options]
- *        dptest --relay PORT --vni N --bound ADDRESS:PORT --bound ADDRESS:PORT [options]
+ *        dptest --relay PORT --vni N --bound ADDRESS:PORT --bound ADDRESS:PORT [--flows N] [options]
  *        dptest --cleanup NAME            (removes what a killed one left in tables and rules)
- * --keyless: no keys at all. --churn: a new view and path every 20 ms, other peers that come and
- * go, new keys every 200 ms. options: --tun NAME --port N --aead NAME --route PREFIX --no-vnet-hdr
- * --no-uso --no-gso --no-gro
+ * --flows: sessions with the next VNIs for the next ports of both. --keyless: no keys at all. --churn: a new view and path every 20 ms, other peers that come and
+ * go, new keys every 200 ms. --aead null: no crypto at all. options: --tun NAME --port N
+ * --aead NAME --route PREFIX --no-vnet-hdr --no-uso --no-gso --no-gro
  *
  * Prints one line "ready …" when it runs and its counters as JSON when it ends (SIGTERM). --derp
  * sends data messages as plain datagrams to port + 1000 of the peer, from control, as if a DERP
@@ -49,7 +49,7 @@ struct test {
 	size_t n_bound;
 	uint32_t vni;
 	bool use_derp, is_relay, is_keyless;
-	uint16_t relay_port;
+	uint16_t relay_port, n_flows;
 	struct prefix route; /* into the tunnel, beside the peer's addresses */
 	struct rtnl *rtnl;
 	uint64_t n_changes[RTNL_MAJOR + 1];
@@ -85,6 +85,53 @@ static void must(const char *what, int err)
 {
 	if (err)
 		die(what, err);
+}
+
+/* --- no crypto --- */
+
+/* --aead null: what the data plane costs without crypto, the ceiling that contrib/bench measures against. It lives in
+ * this program alone: nothing that meshd links can be told to use it. */
+static struct aead_ctx *null_ctx_new(const struct crypto *crypto, const uint8_t key[static AEAD_KEY_SIZE], bool seal)
+{
+	(void)crypto;
+	(void)key;
+	(void)seal;
+	return calloc(1, 1);
+}
+
+static void null_ctx_free(struct aead_ctx *ctx)
+{
+	free(ctx);
+}
+
+static uint64_t null_seal_n(struct aead_ctx *ctx, const struct aead_thread *thread, uint64_t counter0,
+			    struct aead_pkt *pkts, size_t n)
+{
+	(void)ctx;
+	(void)thread;
+	(void)counter0;
+	for (size_t i = 0; i < n; i++)
+		memset(pkts[i].data + pkts[i].size, 0, AEAD_TAG_SIZE);
+	return aead_all(n);
+}
+
+static uint64_t null_open_n(struct aead_ctx *ctx, const struct aead_thread *thread, struct aead_pkt *pkts, size_t n)
+{
+	(void)ctx;
+	(void)thread;
+	(void)pkts;
+	return aead_all(n);
+}
+
+static const struct aead_ops aead_null = { "null", null_ctx_new, null_ctx_free, null_seal_n, null_open_n };
+
+static void init_aead(struct test *t)
+{
+	const bool is_null = t->aead && strcmp(t->aead, aead_null.name) == 0;
+
+	must("aead", aeadpick_init(&t->crypto, is_null ? "libsodium" : t->aead, &t->log));
+	if (is_null)
+		t->crypto.aead = &aead_null;
 }
 
 /* --- the peer --- */
@@ -359,6 +406,7 @@ static void parse(struct test *t, int argc, char **argv)
 		{ "derp", 0, NULL, 'd' },
 		{ "relay", 1, NULL, 'r' },
 		{ "bound", 1, NULL, 'b' },
+		{ "flows", 1, NULL, 'f' },
 		{ "tun", 1, NULL, 't' },
 		{ "port", 1, NULL, 'P' },
 		{ "aead", 1, NULL, 'a' },
@@ -404,6 +452,9 @@ static void parse(struct test *t, int argc, char **argv)
 			if (t->n_bound < 2)
 				parse_ep(&t->bound[t->n_bound++], optarg);
 			break;
+		case 'f':
+			t->n_flows = (uint16_t)strtoul(optarg, NULL, 10);
+			break;
 		case 't':
 			t->cfg.tun_name = optarg;
 			break;
@@ -448,20 +499,25 @@ static void open_derp(struct test *t)
 
 static void open_relay(struct test *t)
 {
-	const struct dp_relay_side sides[2] = { { t->bound[0], DP_SOCK_RELAY },
-						{ t->bound[1], DP_SOCK_RELAY } };
+	struct dp_relay_side sides[2] = { { t->bound[0], DP_SOCK_RELAY },
+					  { t->bound[1], DP_SOCK_RELAY } };
 	char err[DP_ERR_MAX];
 
 	if (dp_relay_open(t->dp, t->relay_port, err) < 0) {
 		(void)fprintf(stderr, "dptest: %s\n", err);
 		exit(1);
 	}
-	must("relay", dp_relay_set(t->dp, t->vni, sides));
+	for (uint32_t i = 0; i < t->n_flows; i++) {
+		must("relay", dp_relay_set(t->dp, t->vni + i, sides));
+		sides[0].ep.port++;
+		sides[1].ep.port++;
+	}
 }
 
 int main(int argc, char **argv)
 {
 	struct test t = { .side = 'a',
+			  .n_flows = 1,
 			  .cfg = { .tun_name = "dp0", .port = 41641, .on_events = on_events } };
 	char err[DP_ERR_MAX];
 	sigset_t signals;
@@ -469,7 +525,7 @@ int main(int argc, char **argv)
 
 	t.log = (struct log){ .write = to_stderr, .level = LOG_LEVEL_DEBUG };
 	parse(&t, argc, argv);
-	must("aead", aeadpick_init(&t.crypto, t.aead, &t.log));
+	init_aead(&t);
 	t.loop = loop_new(&t.log);
 	if (!t.loop)
 		die("loop", -errno);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 
-// Command wgpeer is the measure of tunnel.py: a WireGuard interface made of the Go module
-// golang.zx2c4.com/wireguard, configured with wg(8) over its usual socket.
+// Command wgpeer is a peer that contrib/bench measures: a WireGuard interface made of the Go module
+// golang.zx2c4.com/wireguard, configured with wg(8) over its usual socket. With -measure it times the
+// module's AEAD or handshake instead.
 package main
 
 import (
@@ -17,10 +18,19 @@ import (
 )
 
 func main() {
-	if len(os.Args) != 2 {
-		log.Fatal("usage: wgpeer INTERFACE")
+	switch {
+	case len(os.Args) == 3 && os.Args[1] == "-measure" && os.Args[2] == "aead":
+		measureAEAD()
+	case len(os.Args) == 3 && os.Args[1] == "-measure" && os.Args[2] == "handshake":
+		measureHandshake()
+	case len(os.Args) == 2:
+		run(os.Args[1])
+	default:
+		log.Fatal("usage: wgpeer INTERFACE | wgpeer -measure aead|handshake")
 	}
-	name := os.Args[1]
+}
+
+func run(name string) {
 	link, err := tun.CreateTUN(name, 1280)
 	if err != nil {
 		log.Fatal(err)

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: MIT
+"""What a connected node costs that has nothing to do: context switches, processor time, packets. All implementations are
+watched in the same windows. With 100 and 1000 peers the map is filled with members that are offline."""
+import json
+import time
+
+import seed
+from proc import cpu_fine_s, switches
+
+USES_CABLES = False
+SETTLE_S = 20
+
+
+class Watch:
+    """What one node did since it was made."""
+
+    def __init__(self, node):
+        self.node, self.pid = node, node.process.pid
+        self.begin, self.first = time.monotonic(), self._read()
+
+    def _read(self):
+        link = json.loads(self.node.host.run("ip", "-s", "-j", "link", "show", "eth0", quiet=True).stdout)[0]["stats64"]
+        return switches(self.pid), cpu_fine_s(self.pid), link["rx"]["packets"] + link["tx"]["packets"]
+
+    def rates(self):
+        """(switches a second, share of a core, packets a minute)."""
+        seconds = time.monotonic() - self.begin
+        n_switches, cpu, packets = (new - old for new, old in zip(self._read(), self.first))
+        return n_switches / seconds, cpu / seconds, packets * 60 / seconds
+
+
+def watch(ctx, label, running, seconds):
+    for number in ctx.rounds():
+        watches = [(pair, [Watch(node) for node in pair.nodes]) for pair in running]
+        time.sleep(seconds)
+        for pair, both in watches:
+            n_switches, cpu, packets = (sum(values) / 2 for values in zip(*(w.rates() for w in both)))
+            ctx.add(number, pair.name, label + ": context switches", n_switches, "/s", "lower")
+            ctx.add(number, pair.name, label + ": CPU", cpu * 100, "% of a core", "lower")
+            ctx.add(number, pair.name, label + ": packets", packets, "/min", "lower")
+
+
+def run(ctx):
+    window = max(5, ctx.options.idle_seconds // ctx.options.rounds)
+    for n_peers in (2,) if ctx.options.quick else (2, 100, 1000):
+        with ctx.lab() as lab, ctx.made(lab, "meshd", "tailscaled") as running:
+            for pair in running:
+                pair.start_coordinator()
+                if n_peers > 2:
+                    seed.fill(pair.coord, n_peers - 2)
+                pair.start_nodes()
+            time.sleep(min(SETTLE_S, ctx.options.idle_seconds))
+            watch(ctx, "%d peers" % n_peers, running, window)

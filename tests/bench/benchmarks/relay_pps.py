@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: MIT
+"""A relay's work: TCP between two nodes through a peer relay of their own kind, and datagrams of 1, 100 and 10,000 flows
+through our relay and through coturn.
+
+    left -- wan -- right       no UDP between them; relay on wan; generator (relayload.c) at left, counter at right
+
+One flow comes in bulk as a client sends it; many flows take turns with single datagrams that nothing can gather.
+"""
+import json
+import os
+import subprocess
+
+import pairs
+import traffic
+from dp import End
+from lab import Failure, wait_until
+from proc import CpuClock
+
+TCP = "TCP through a relay"
+TCP_PAYLOAD = 1228  # of a packet in a tunnel of MTU 1280, with timestamps
+FLOWS = (1, 100, 10000)
+SIZE, BASE_PORT, VNI, TURN_PORT = 1280, 20000, 1000, 3478
+
+
+# --- TCP ---
+
+def tcp(ctx, number, running):
+    for pair in running:
+        clock = CpuClock([pair.relay.process.pid])
+        rate, n_bytes = traffic.iperf(pair.left, pair.right, pair.addr, ctx.seconds)
+        ctx.add(number, pair.name, TCP, rate, "Gbit/s")
+        ctx.add(number, pair.name, TCP + ": relay CPU", clock.used_s() * 1e9 / (n_bytes / TCP_PAYLOAD), "ns/packet", "lower")
+
+
+def run_tcp(ctx):
+    with ctx.lab() as lab, ctx.started(lab, "tunnel-null", "meshd", "tailscaled") as (null, *running):
+        for pair in running:
+            pair.start_relay()
+            pair.only_by("relay")
+        for number in ctx.rounds(control=null):
+            tcp(ctx, number, running)
+
+
+# --- many flows ---
+
+class Counter:
+    """Counts the datagrams that reach a host's generator ports, and drops them before any socket."""
+
+    def __init__(self, host):
+        self.host = host
+        host.nft("table ip relayload {\ncounter got { }\nchain in {\ntype filter hook input priority -300;\n"
+                 "udp dport %d-%d counter name got drop\n}\n}\n" % (BASE_PORT, BASE_PORT + max(FLOWS)))
+
+    def read(self, datagram):
+        """Datagrams of this size so far: a gathered one has one header."""
+        text = self.host.run("nft", "-j", "list", "counter", "ip", "relayload", "got", quiet=True).stdout
+        got = next(o["counter"] for o in json.loads(text)["nftables"] if "counter" in o)
+        return (got["bytes"] - 28 * got["packets"]) / datagram
+
+
+def meshd_relay(host, left, right, n_flows):
+    """Our relay with its sessions bound by hand; returns its process."""
+    end = End(host, "--relay", str(pairs.RELAY_PORT), "--vni", str(VNI), "--flows", str(n_flows),
+              "--bound", "%s:%d" % (left.addr, BASE_PORT), "--bound", "%s:%d" % (right.addr, BASE_PORT))
+    return end.proc
+
+
+def coturn(host, program):
+    folder = os.path.join(host.lab.dir, host.name)
+    os.makedirs(folder, exist_ok=True)
+    process = host.spawn(
+        program, "-n", "--listening-ip", host.addr, "--relay-ip", host.addr, "--listening-port", str(TURN_PORT),
+        "--no-auth", "--no-tls", "--no-dtls", "--no-cli", "--no-tcp", "--log-file", os.path.join(folder, "turn.log"),
+        "--pidfile", os.path.join(folder, "turn.pid"), "--userdb", os.path.join(folder, "turn.db"), "--relay-threads", "1",
+        "--min-port", "21000", "--max-port", "65000", log="coturn.log")
+    wait_until("coturn listens", 10, lambda: host.run(
+        "ss", "-Hlun", "sport = :%d" % TURN_PORT, quiet=True).stdout.strip())
+    return process
+
+
+def generate(ctx, number, name, relay, hosts, n_flows, args, datagram):
+    """Sends through the running relay, which has one core, from another if there is one; records its cost and rate."""
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(relay.pid, {cores[0]})
+    for task in os.listdir("/proc/%d/task" % relay.pid):
+        os.sched_setaffinity(int(task), {cores[0]})
+    seconds = min(ctx.seconds, 2)
+    load = subprocess.Popen(
+        ["ip", "netns", "exec", hosts["left"].ns, traffic.program("relayload"), *args[:3], str(n_flows), str(SIZE),
+         str(seconds), args[3]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: os.sched_setaffinity(0, {cores[-1]}))
+    if load.stdout.readline().strip() != "ready":
+        raise Failure("relayload %s: %s" % (name, load.communicate()[1].strip()))
+    before, clock = hosts["counter"].read(datagram), CpuClock([relay.pid])
+    _, err = load.communicate("go\n", timeout=60)
+    if load.returncode:
+        raise Failure("relayload %s: %s" % (name, err.strip()))
+    came, used = hosts["counter"].read(datagram) - before, clock.used_s()
+    if came < 1:
+        raise Failure("nothing came through the relay %s" % name)
+    label = "%d flow%s" % (n_flows, "" if n_flows == 1 else "s")
+    ctx.add(number, name, label + ": relay CPU", used * 1e9 / came, "ns/packet", "lower")
+    ctx.add(number, name, label + ": forwarded", came / seconds, "packets/s")
+
+
+def flows(ctx, number, hosts, n_flows):
+    relay, geneve = hosts["relay"], 8
+    process = meshd_relay(relay, hosts["left"], hosts["right"], n_flows)
+    try:
+        generate(ctx, number, "meshd", process, hosts, n_flows,
+                 ("geneve", relay.addr, str(pairs.RELAY_PORT), str(VNI)), SIZE + geneve)
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+    if "turnserver" not in ctx.programs:
+        return
+    process = coturn(relay, ctx.programs["turnserver"])
+    try:
+        generate(ctx, number, "coturn", process, hosts, n_flows,
+                 ("turn", relay.addr, str(TURN_PORT), hosts["right"].addr), SIZE)
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def run_flows(ctx):
+    ctx.absent("turnserver")
+    with ctx.lab() as lab:
+        hosts = {name: pairs.public(lab, "f" + name, ctx.profile) for name in ("left", "right", "relay")}
+        hosts["counter"] = Counter(hosts["right"])
+        for number in ctx.rounds():
+            for n_flows in FLOWS:
+                flows(ctx, number, hosts, n_flows)
+
+
+def run(ctx):
+    run_tcp(ctx)
+    ctx.rec.flush()  # the rounds that follow have no control
+    run_flows(ctx)

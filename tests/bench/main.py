@@ -1,0 +1,112 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""meshd beside its peers and beside the bare ceiling, on this machine. contrib/bench builds and calls this.
+
+usage: contrib/bench [options] [BENCHMARK...]
+
+Results are JSON lines in --out, printed as a table and drawn as plots at the end. Absolute numbers do not travel
+between machines; ratios taken side by side in one run do. Namespaces need root.
+"""
+import argparse
+import os
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
+sys.path.insert(0, os.path.join(HERE, "..", "netns"))
+
+import benchmarks  # noqa: E402
+import peers  # noqa: E402
+import results  # noqa: E402
+from context import Context  # noqa: E402
+from lab import Failure, say  # noqa: E402
+from record import Recorder, environment  # noqa: E402
+
+QUICK_ROUNDS, QUICK_SECONDS = 1, 1
+EXIT_SKIP = 77
+
+
+def parse(argv):
+    o = argparse.ArgumentParser(prog="contrib/bench", usage="contrib/bench [options] [BENCHMARK...]",
+                                description="Measures meshd beside its peers on this machine.",
+                                epilog="Benchmarks: %s. Without a name: all." % ", ".join(benchmarks.NAMES))
+    o.add_argument("benchmarks", nargs="*", metavar="BENCHMARK")
+    o.add_argument("--rounds", type=int, default=5, help="interleaved rounds (default 5)")
+    o.add_argument("--extra", type=int, default=2, help="more rounds at most, for those the control rejects (default 2)")
+    o.add_argument("--seconds", type=int, default=3, help="length of one transfer (default 3)")
+    o.add_argument("--idle-seconds", type=int, default=60, help="length of idle's and rss's rests (default 60)")
+    o.add_argument("--gigabytes", type=float, default=10, help="what rss sends through each tunnel (default 10)")
+    o.add_argument("--quick", action="store_true", help="one short round: shows that it works, not more")
+    o.add_argument("--profile", choices=("passthrough", "nic", "both"), default="both")
+    o.add_argument("--tailscaled", metavar="PATH", help="tailscale, and derper if it is to be measured, lie beside it")
+    o.add_argument("--wireguard-go", metavar="PATH", help="else the Go module's newest version is built")
+    o.add_argument("--wireguard", metavar="NAME=PATH", action="append", default=[],
+                   help="one more WireGuard program, started as 'PATH -f INTERFACE' (boringtun-cli, gotatun)")
+    o.add_argument("--out", metavar="DIR", default="bench-results", help="for results.jsonl, tables and plots")
+    o.add_argument("--results", action="store_true", help="measure nothing: write tests/bench/RESULTS.md and its plots from --out")
+    o.add_argument("--report", action="store_true", help="measure nothing: print what --out holds")
+    options = o.parse_args(argv)
+    unknown = set(options.benchmarks) - set(benchmarks.NAMES)
+    if unknown:
+        o.error("no such benchmark: %s" % ", ".join(sorted(unknown)))
+    if options.rounds < 1 or options.seconds <= 0:
+        o.error("--rounds and --seconds must be positive")
+    if options.quick:
+        options.rounds, options.seconds, options.extra = QUICK_ROUNDS, QUICK_SECONDS, 0
+        options.idle_seconds, options.gigabytes = min(options.idle_seconds, 10), min(options.gigabytes, 0.5)
+    return options
+
+
+def profiles(module, chosen):
+    """The veth profiles that a benchmark runs in; "-": it uses no cable."""
+    if not getattr(module, "USES_CABLES", True):
+        return ["-"]
+    return ["passthrough", "nic"] if chosen == "both" else [chosen]
+
+
+def run_one(name, profile, options, programs, out, env):
+    """Returns False when the benchmark failed; what it had measured by then is kept."""
+    recorder = Recorder(out, name, profile, env)
+    try:
+        benchmarks.find(name).run(Context(options, programs, recorder))
+        return True
+    except Failure as e:
+        recorder.note("failed: %s" % e)
+    except SystemExit as e:  # the lab's way to end: it has said why
+        recorder.note("skipped: no namespaces here" if e.code == EXIT_SKIP else "failed: see the log")
+        return e.code == EXIT_SKIP
+    finally:
+        recorder.flush()
+    return False
+
+
+def measure(options, out):
+    build_dir = os.path.join(os.environ.get("top_builddir", "."), "tests", "bench")
+    os.makedirs(build_dir, exist_ok=True)
+    programs = peers.find_all(options, build_dir)
+    for name, reason in sorted(programs.absent.items()):
+        say("# left out: %s: %s" % (name, reason))
+    env, failed = environment(), []
+    for name in options.benchmarks or benchmarks.NAMES:
+        for profile in profiles(benchmarks.find(name), options.profile):
+            if not run_one(name, profile, options, programs, out, env):
+                failed.append("%s (%s)" % (name, profile))
+    return failed
+
+
+def main():
+    options = parse(sys.argv[1:])
+    out, failed = os.path.join(options.out, "results.jsonl"), []
+    os.makedirs(options.out, exist_ok=True)
+    if not options.report and not options.results:
+        failed = measure(options, out)
+    results.show(out, options.out)
+    if options.results:
+        results.write_results(out, HERE)
+    if failed:
+        say("FAILED: " + ", ".join(failed))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: MIT
+"""What /proc tells of a process: processor time, context switches, memory."""
+import os
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def cpu_s(pid):
+    """Seconds of processor time so far, of all threads."""
+    with open("/proc/%d/stat" % pid) as f:
+        fields = f.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def cpu_fine_s(pid):
+    """The same to the nanosecond, from the scheduler; threads that ended are not counted."""
+    total = 0
+    for task in os.listdir("/proc/%d/task" % pid):
+        try:
+            with open("/proc/%d/task/%s/schedstat" % (pid, task)) as f:
+                total += int(f.read().split()[0])
+        except (OSError, IndexError):
+            continue
+    return total / 1e9
+
+
+def switches(pid):
+    """Context switches of all threads that live, voluntary and not."""
+    total = 0
+    for task in os.listdir("/proc/%d/task" % pid):
+        try:
+            with open("/proc/%d/task/%s/status" % (pid, task)) as f:
+                total += sum(int(line.split()[1]) for line in f if "ctxt_switches" in line)
+        except OSError:
+            continue
+    return total
+
+
+def memory_mib(pid):
+    """(private, resident) in MiB: RssAnon and VmRSS."""
+    with open("/proc/%d/status" % pid) as f:
+        lines = dict(line.split(":", 1) for line in f if ":" in line)
+    return int(lines["RssAnon"].split()[0]) / 1024, int(lines["VmRSS"].split()[0]) / 1024
+
+
+class CpuClock:
+    """Processor seconds that the processes used since it was made."""
+
+    def __init__(self, pids):
+        self.pids = list(pids)
+        self.start = sum(cpu_s(p) for p in self.pids)
+
+    def used_s(self):
+        return sum(cpu_s(p) for p in self.pids) - self.start
