@@ -241,6 +241,76 @@ static void routes_of_10000_peers_fit_in_1_mb(void **state)
 	free(entries);
 }
 
+/* Peers come and go one at a time; each version is compared with a linear search, the one before too. */
+static void routes_patched_agree_with_a_linear_search(void **state)
+{
+	enum { PEERS = 400, ROUNDS = 3000 };
+	static struct routes_entry entries[PEERS + 1];
+	struct routes_entry moved, was[PEERS + 1];
+	size_t n = 1, n_patched = 0;
+	struct routes *r, *next;
+	struct test_env t;
+
+	(void)state;
+	test_env_init(&t, 77);
+	entries[0] = entry("10.0.0.0/8", 4000);
+	r = routes_new(entries, n, 5);
+	for (int round = 0; round < ROUNDS; round++) {
+		const uint32_t x = (uint32_t)(test_random(&t) % PEERS);
+		struct ip ip = ip4(10, 64, (uint8_t)(x >> 8), (uint8_t)x);
+		size_t at = 1, n_was = n;
+
+		if (x % 2)
+			ip = (struct ip){ .family = IP_V6, .b = { 0xfd, [14] = (uint8_t)(x >> 8), (uint8_t)x } };
+		memcpy(was, entries, sizeof(was));
+		while (at < n && !ip_eq(&entries[at].prefix.ip, &ip))
+			at++;
+		moved = (struct routes_entry){ prefix_host(&ip), x };
+		if (at < n) {
+			/* Neither an address that is there nor that of another peer. */
+			assert_null(routes_patch(r, NULL, 0, &moved, 1));
+			moved.peer_id++;
+			assert_null(routes_patch(r, &moved, 1, NULL, 0));
+			moved.peer_id--;
+			next = routes_patch(r, &moved, 1, NULL, 0);
+			entries[at] = entries[--n];
+		} else {
+			assert_null(routes_patch(r, &moved, 1, NULL, 0));
+			next = routes_patch(r, NULL, 0, &moved, 1);
+			entries[n++] = moved;
+		}
+		n_patched += next != NULL;
+		if (next)
+			assert_null(routes_patch(r, NULL, 0, &moved, 1)); /* it was superseded */
+		else
+			next = routes_new(entries, n, (uint64_t)round);
+		assert_non_null(next);
+		for (int i = 0; i < 20; i++) {
+			const struct ip q = i ? entries[test_random(&t) % n].prefix.ip : ip;
+
+			assert_int_equal(routes_lookup(next, q.family, q.b), slow_lookup(entries, n, &q));
+			assert_int_equal(routes_lookup(r, q.family, q.b), slow_lookup(was, n_was, &q));
+		}
+		routes_free(r);
+		r = next;
+	}
+	assert_in_range(n_patched, ROUNDS * 9 / 10, ROUNDS);
+	moved = entry("10.1.0.0/16", 1);
+	assert_null(routes_patch(r, NULL, 0, &moved, 1)); /* not a single address */
+	routes_free(r);
+}
+
+static void routes_with_doubles_are_not_patched(void **state)
+{
+	const struct routes_entry entries[] = { entry("100.64.0.1", 1), entry("100.64.0.1", 2) };
+	struct routes *r = routes_new(entries, ARRAY_LEN(entries), 1);
+
+	(void)state;
+	assert_non_null(r);
+	assert_null(routes_patch(r, &entries[1], 1, NULL, 0)); /* peer 1 would have to come back */
+	routes_free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -250,6 +320,8 @@ int main(void)
 		cmocka_unit_test(routes_may_be_empty),
 		cmocka_unit_test(routes_agree_with_a_linear_search),
 		cmocka_unit_test(routes_of_10000_peers_fit_in_1_mb),
+		cmocka_unit_test(routes_patched_agree_with_a_linear_search),
+		cmocka_unit_test(routes_with_doubles_are_not_patched),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
