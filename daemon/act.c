@@ -39,12 +39,17 @@ static void act_view(struct meshd *m, const struct engine_out *o)
 		peers[v.n_peers++] = (struct dp_view_peer){ .id = o->view.peers[i].id,
 							    .is_wg_only = o->view.peers[i].is_wg_only,
 							    .is_jailed = o->view.peers[i].is_jailed };
-	if (!err)
+	if (!err && o->view.is_change)
+		err = dp_change_view(m->dp, &v, o->view.gone, o->view.n_gone);
+	else if (!err)
 		err = dp_publish_view(m->dp, &v);
 	if (err) {
 		log_error(&m->log, "dp: view: %s", strerror(-err));
-		routes_free(o->view.routes);
-		filter_free(o->view.filter);
+		if (!o->view.is_change) {
+			routes_free(o->view.routes);
+			filter_free(o->view.filter);
+		}
+		engine_view_failed(m->engine, o->view.is_change);
 	}
 	free(peers);
 }
@@ -157,7 +162,9 @@ static void act_host(struct meshd *m, const struct engine_out *o)
 				       .n_addrs = o->host.n_addrs,
 				       .routes = o->host.routes,
 				       .n_routes = o->host.n_routes };
-	int err = rtnl_apply(m->rtnl, &w, m->host_error);
+	const int err = o->host.is_change ? rtnl_change(m->rtnl, o->host.routes, o->host.n_routes, o->host.gone,
+							o->host.n_gone, m->host_error)
+					  : rtnl_apply(m->rtnl, &w, m->host_error);
 
 	if (err)
 		log_error(&m->log, "%s", m->host_error);

@@ -45,7 +45,14 @@ static void table_free(struct snapshot_item *item)
 	struct dp_table *t = CONTAINER_OF(item, struct dp_table, item);
 
 	routes_free(t->routes);
-	filter_free(t->filter);
+	routes_free(t->next_routes);
+	for (uint32_t i = 0; i < t->n_garbage; i++)
+		free(t->garbage[i]);
+	free(t->garbage);
+	for (uint32_t b = 0; !t->is_superseded && b < t->n_blocks; b++)
+		free(t->blocks[b]);
+	if (!t->is_superseded)
+		filter_free(t->filter);
 	free(t);
 }
 
@@ -183,8 +190,8 @@ static void free_published(struct dp *dp)
 	while ((e = slots_next(&dp->keys, &it)))
 		key_free(&CONTAINER_OF(e, struct dp_key, slot)->item);
 	slots_wipe(&dp->keys);
-	for (uint32_t i = 0; t && i < t->n; i++)
-		free_peer_now(t->entries[i].peer);
+	for (uint32_t i = 0; t && i < t->n_blocks * DP_BLOCK; i++)
+		free_peer_now(dp_table_at(t, i)->peer);
 	if (t)
 		table_free(&t->item);
 	slots_wipe(&dp->vnis);
@@ -258,22 +265,11 @@ void dp_rebind(struct dp *dp)
 
 /* --- views --- */
 
-static uint32_t table_size(const struct dp_view *view)
-{
-	uint32_t n = 0;
-
-	for (size_t i = 0; i < view->n_peers; i++)
-		if (view->peers[i].id.index >= n)
-			n = view->peers[i].id.index + 1;
-	return n;
-}
-
 static struct dp_peer *find_peer(const struct dp *dp, struct peer_id id)
 {
-	const struct dp_table *t = snapshot_own(&dp->table);
-	struct dp_peer *p = t && id.index < t->n ? t->entries[id.index].peer : NULL;
+	const struct dp_table_entry *e = dp_table_at(snapshot_own(&dp->table), id.index);
 
-	return p && peer_id_eq(p->id, id) ? p : NULL;
+	return e && e->peer && peer_id_eq(e->peer->id, id) ? e->peer : NULL;
 }
 
 struct dp_peer *dp_find_peer(const struct dp *dp, struct peer_id id)
@@ -281,21 +277,61 @@ struct dp_peer *dp_find_peer(const struct dp *dp, struct peer_id id)
 	return find_peer(dp, id);
 }
 
-/* Undoes fill_table(): frees the peers that are new in 't'. */
-static void drop_new(const struct dp *dp, struct dp_table *t)
+static struct dp_table *table_new(const struct dp_view *view, uint32_t n_blocks)
 {
-	for (uint32_t i = 0; i < t->n; i++)
-		if (t->entries[i].peer && !find_peer(dp, t->entries[i].peer->id))
-			free_peer_now(t->entries[i].peer);
+	struct dp_table *t;
+
+	for (size_t i = 0; i < view->n_peers; i++)
+		if (view->peers[i].id.index / DP_BLOCK >= n_blocks)
+			n_blocks = view->peers[i].id.index / DP_BLOCK + 1;
+	t = calloc(1, sizeof(*t) + n_blocks * sizeof(struct dp_block *));
+	if (t)
+		t->n_blocks = n_blocks;
+	return t;
+}
+
+/* Undoes what was done for a table that is not published: peers and blocks that 'old' has not. */
+static void drop_new(const struct dp *dp, const struct dp_table *old, struct dp_table *t)
+{
+	for (uint32_t b = 0; b < t->n_blocks; b++) {
+		struct dp_block *block = t->blocks[b];
+
+		if (!block || (old && b < old->n_blocks && old->blocks[b] == block))
+			continue;
+		for (uint32_t i = 0; i < DP_BLOCK; i++)
+			if (block->e[i].peer && !find_peer(dp, block->e[i].peer->id))
+				free_peer_now(block->e[i].peer);
+		free(block);
+	}
 	free(t);
 }
 
-static int fill_table(const struct dp *dp, struct dp_table *t, const struct dp_view *view)
+/* A block of 't' that may be written: not shared with 'old'. */
+static struct dp_block *own_block(const struct dp_table *old, struct dp_table *t, uint32_t index)
+{
+	const uint32_t b = index / DP_BLOCK;
+	struct dp_block *was = old && b < old->n_blocks ? old->blocks[b] : NULL, *copy;
+
+	if (t->blocks[b] && t->blocks[b] != was)
+		return t->blocks[b];
+	copy = calloc(1, sizeof(*copy));
+	if (copy && was && t->blocks[b])
+		*copy = *was;
+	if (copy)
+		t->blocks[b] = copy;
+	return copy;
+}
+
+static int fill_table(const struct dp *dp, const struct dp_table *shared, struct dp_table *t,
+		      const struct dp_view *view)
 {
 	for (size_t i = 0; i < view->n_peers; i++) {
 		const struct dp_view_peer *v = &view->peers[i];
-		struct dp_table_entry *e = &t->entries[v->id.index];
+		struct dp_block *block = own_block(shared, t, v->id.index);
+		struct dp_table_entry *e = block ? &block->e[v->id.index % DP_BLOCK] : NULL;
 
+		if (!e)
+			return -ENOMEM;
 		if (e->peer)
 			return -EINVAL;
 		e->peer = find_peer(dp, v->id);
@@ -308,6 +344,10 @@ static int fill_table(const struct dp *dp, struct dp_table *t, const struct dp_v
 		e->flags = (uint8_t)((v->is_jailed ? DP_PEER_JAILED : 0) |
 				     (v->is_wg_only ? DP_PEER_WG_ONLY : 0));
 	}
+	/* Blocks between those that have peers. */
+	for (uint32_t b = 0; b < t->n_blocks; b++)
+		if (!t->blocks[b] && !own_block(NULL, t, b * DP_BLOCK))
+			return -ENOMEM;
 	return 0;
 }
 
@@ -327,25 +367,32 @@ static void drop_gone_keys(struct dp *dp)
 	}
 }
 
+static void mark_gone(struct dp *dp, struct dp_peer *p)
+{
+	p->is_gone = true;
+	snapshot_store(&p->key, NULL);
+	dp_poll_forget(dp, p);
+}
+
 /* Peers of the old table that are not in the new one. */
 static void retire_gone(struct dp *dp, struct dp_table *old)
 {
+	const uint32_t n = old->n_blocks * DP_BLOCK;
 	bool any = false;
 
-	for (uint32_t i = 0; i < old->n; i++) {
-		struct dp_peer *p = old->entries[i].peer;
+	for (uint32_t i = 0; i < n; i++) {
+		struct dp_peer *p = dp_table_at(old, i)->peer;
 
 		if (!p || find_peer(dp, p->id))
 			continue;
-		any = p->is_gone = true;
-		snapshot_store(&p->key, NULL);
-		dp_poll_forget(dp, p);
+		any = true;
+		mark_gone(dp, p);
 	}
 	/* The keys first: they point to their peers. */
 	if (any)
 		drop_gone_keys(dp);
-	for (uint32_t i = 0; any && i < old->n; i++) {
-		struct dp_peer *p = old->entries[i].peer;
+	for (uint32_t i = 0; any && i < n; i++) {
+		struct dp_peer *p = dp_table_at(old, i)->peer;
 
 		if (p && p->is_gone)
 			snapshot_retire(dp->snapshot, &p->item, peer_free);
@@ -355,17 +402,15 @@ static void retire_gone(struct dp *dp, struct dp_table *old)
 
 int dp_publish_view(struct dp *dp, const struct dp_view *view)
 {
-	const uint32_t n = table_size(view);
-	struct dp_table *t = calloc(1, sizeof(*t) + n * sizeof(t->entries[0]));
+	struct dp_table *t = table_new(view, 0);
 	struct dp_table *old = snapshot_own(&dp->table);
 	int err;
 
 	if (!t)
 		return -ENOMEM;
-	t->n = n;
-	err = fill_table(dp, t, view);
+	err = fill_table(dp, NULL, t, view);
 	if (err) {
-		drop_new(dp, t);
+		drop_new(dp, NULL, t);
 		return err;
 	}
 	t->routes = view->routes;
@@ -373,6 +418,75 @@ int dp_publish_view(struct dp *dp, const struct dp_view *view)
 	snapshot_store(&dp->table, t);
 	if (old)
 		retire_gone(dp, old);
+	return 0;
+}
+
+/* Takes the peers of 'gone' out of 't', which shares blocks with 'old'. */
+static int take_out(const struct dp *dp, const struct dp_table *old, struct dp_table *t,
+		    const struct peer_id *gone, size_t n_gone)
+{
+	for (size_t i = 0; i < n_gone; i++) {
+		struct dp_block *block;
+
+		if (!find_peer(dp, gone[i]))
+			return -ENOENT;
+		block = own_block(old, t, gone[i].index);
+		if (!block)
+			return -ENOMEM;
+		block->e[gone[i].index % DP_BLOCK] = (struct dp_table_entry){ 0 };
+	}
+	return 0;
+}
+
+/* 't' takes over what it shares with 'old'; 'old' keeps a list of the rest. */
+static void supersede(struct dp_table *old, struct dp_table *t, struct dp_block **garbage)
+{
+	for (uint32_t b = 0; b < old->n_blocks; b++)
+		if (old->blocks[b] != t->blocks[b])
+			garbage[old->n_garbage++] = old->blocks[b];
+	old->garbage = garbage;
+	old->is_superseded = true;
+}
+
+int dp_change_view(struct dp *dp, const struct dp_view *view, const struct peer_id *gone, size_t n_gone)
+{
+	struct dp_table *old = snapshot_own(&dp->table);
+	struct dp_table *t = old ? table_new(view, old->n_blocks) : NULL;
+	struct dp_block **garbage = calloc(view->n_peers + n_gone + 1, sizeof(*garbage));
+	struct dp_peer **leaving = calloc(n_gone + 1, sizeof(*leaving));
+	int err = !old ? -ENOENT : t && garbage && leaving ? 0 : -ENOMEM;
+
+	if (t && old->n_blocks)
+		memcpy(t->blocks, old->blocks, old->n_blocks * sizeof(struct dp_block *));
+	if (!err)
+		err = take_out(dp, old, t, gone, n_gone);
+	if (!err)
+		err = fill_table(dp, old, t, view);
+	if (err) {
+		if (t)
+			drop_new(dp, old, t);
+		free(garbage);
+		free((void *)leaving);
+		if (old)
+			old->next_routes = view->routes;
+		else
+			routes_free(view->routes);
+		return err;
+	}
+	for (size_t i = 0; i < n_gone; i++)
+		leaving[i] = find_peer(dp, gone[i]);
+	supersede(old, t, garbage);
+	t->routes = view->routes;
+	t->filter = old->filter;
+	snapshot_store(&dp->table, t);
+	for (size_t i = 0; i < n_gone; i++)
+		mark_gone(dp, leaving[i]);
+	if (n_gone)
+		drop_gone_keys(dp);
+	for (size_t i = 0; i < n_gone; i++)
+		snapshot_retire(dp->snapshot, &leaving[i]->item, peer_free);
+	free((void *)leaving);
+	snapshot_retire(dp->snapshot, &old->item, table_free);
 	return 0;
 }
 

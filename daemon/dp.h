@@ -101,6 +101,13 @@ struct dp_view {
  * can be set for peers of the newest view only. Returns 0; -ENOMEM (the old view stays; ownership
  * did not move); -EINVAL: two peers with one index. */
 MESH_MUST_USE int dp_publish_view(struct dp *dp, const struct dp_view *view);
+/* The same for a view that differs from the newest in few peers, in time that does not depend on how many there
+ * are: those of 'gone' are taken away, 'view->peers' are added, 'view->routes' is the next version
+ * (routes_patch()) of the newest view's; its filter stays, 'view->filter' is ignored. Returns 0; -ENOENT: a peer of
+ * 'gone' is not in the view, or there is none; -EINVAL: an index is taken; -ENOMEM. On failure nothing changed; ownership
+ * of the routes moves in any case. */
+MESH_MUST_USE int dp_change_view(struct dp *dp, const struct dp_view *view, const struct peer_id *gone,
+				 size_t n_gone);
 
 /* Where packets to the peer go: 'targets' (0..DP_TARGETS_MAX); with two, each packet is sent on
  * both, as long as the copies stay below 10 Mbit/s (RELIABILITY 8). None: packets are dropped and

@@ -3,7 +3,8 @@
  * by dp*.c, worker*.c and forward.c only.
  *
  *   struct dp            control thread; what workers read in it is published or immutable
- *   struct dp_table      the view: peers by index, routes, filter; immutable, retired whole
+ *   struct dp_table      the view: peers by index, routes, filter; immutable; a version that differs in
+ *                        few peers shares the blocks of the others
  *   struct dp_peer       lives from the first view that has it to the last; its path and key are
  *                        pointers of their own; each counter is written by one worker
  *   struct dp_key        one key pair in the table of receiver indices
@@ -101,13 +102,31 @@ struct dp_table_entry {
 	uint8_t flags;
 };
 
+enum { DP_BLOCK = 128 };
+
+struct dp_block {
+	struct dp_table_entry e[DP_BLOCK];
+};
+
+/* What two versions share is owned by the newer one; the older one keeps what it alone still needs. */
 struct dp_table {
 	struct snapshot_item item;
-	struct routes *routes; /* owned */
-	struct filter *filter; /* owned */
-	uint32_t n;
-	struct dp_table_entry entries[];
+	struct routes *routes; /* owned; versions of them share by themselves */
+	struct filter *filter; /* owned, or by the next version */
+	struct routes *next_routes; /* owned: a version of 'routes' that could not be published */
+	bool is_superseded;    /* there is a next version */
+	struct dp_block **garbage; /* then: the blocks it does not share; control thread */
+	uint32_t n_garbage;
+	uint32_t n_blocks;
+	struct dp_block *blocks[];
 };
+
+/* The entry of an index, or null. */
+static inline const struct dp_table_entry *dp_table_at(const struct dp_table *t, uint32_t index)
+{
+	return t && index / DP_BLOCK < t->n_blocks ? &t->blocks[index / DP_BLOCK]->e[index % DP_BLOCK] :
+						     NULL;
+}
 
 /* The two bound sides of one relay session. Immutable. */
 struct dp_bound {

@@ -663,8 +663,62 @@ int rtnl_apply(struct rtnl *r, const struct rtnl_wanted *w, char err[static RTNL
 	forget_wanted(r);
 	r->wanted = *w;
 	r->wanted.addrs = addrs;
+	r->wanted.n_routes = rtnl_sort(routes, w->n_routes);
 	r->wanted.routes = routes;
 	r->has_wanted = true;
 	loop_timer_stop(r->loop, &r->restore);
 	return rtnl_make_so(&r->req, &r->wanted, err);
+}
+
+/* The lists of 'wanted' are ours. */
+static struct prefix *own_routes(struct rtnl *r)
+{
+	return (struct prefix *)(uintptr_t)r->wanted.routes;
+}
+
+static int want(struct rtnl *r, const struct prefix *p)
+{
+	struct prefix *list;
+	size_t at;
+
+	if (rtnl_find(r->wanted.routes, r->wanted.n_routes, p, &at))
+		return 0;
+	list = realloc(own_routes(r), (r->wanted.n_routes + 1) * sizeof(*list));
+	if (!list)
+		return -ENOMEM;
+	memmove(list + at + 1, list + at, (r->wanted.n_routes - at) * sizeof(*list));
+	list[at] = *p;
+	r->wanted.routes = list;
+	r->wanted.n_routes++;
+	return 0;
+}
+
+static void unwant(struct rtnl *r, const struct prefix *p)
+{
+	size_t at;
+
+	if (!rtnl_find(r->wanted.routes, r->wanted.n_routes, p, &at))
+		return;
+	r->wanted.n_routes--;
+	memmove(own_routes(r) + at, own_routes(r) + at + 1, (r->wanted.n_routes - at) * sizeof(*r->wanted.routes));
+}
+
+int rtnl_change(struct rtnl *r, const struct prefix *add, size_t n_add, const struct prefix *gone, size_t n_gone,
+		char err[static RTNL_ERR_MAX])
+{
+	int e = 0;
+
+	err[0] = 0;
+	/* A route that goes from one peer to another is in both lists. */
+	for (size_t i = 0; i < n_gone; i++)
+		unwant(r, &gone[i]);
+	for (size_t i = 0; !e && i < n_add; i++)
+		e = want(r, &add[i]);
+	if (e) {
+		(void)snprintf(err, RTNL_ERR_MAX, "network: out of memory");
+		return e;
+	}
+	if (!r->has_wanted || !r->wanted.is_up)
+		return 0;
+	return rtnl_change_routes(&r->req, &r->wanted, add, n_add, gone, n_gone, err);
 }

@@ -73,6 +73,11 @@ struct rtnl_wanted {
 	size_t n_routes;
 };
 
+/* Some routes come and some go, all else stays as it was last wanted; in time that does not depend on how many
+ * there are. Returns 0 or the first failure with one line in 'err'; the rest is still tried. */
+MESH_MUST_USE int rtnl_change(struct rtnl *r, const struct prefix *add, size_t n_add, const struct prefix *gone,
+			      size_t n_gone, char err[static RTNL_ERR_MAX]);
+
 /* Makes it so: MTU, addresses, link up, routes, rules, in this order; then what is ours and not
  * wanted goes. Link up again with the rules at their place restores what somebody removed. IPv6
  * parts are skipped where the kernel has none. Returns 0 or the first failure with one line in

@@ -71,6 +71,45 @@ static long find_prefix(const struct prefix *list, size_t n, const struct prefix
 	return -1;
 }
 
+static int prefix_order(const void *pa, const void *pb)
+{
+	const struct prefix *a = pa, *b = pb;
+
+	if (a->ip.family != b->ip.family)
+		return a->ip.family < b->ip.family ? -1 : 1;
+	if (a->bits != b->bits)
+		return a->bits < b->bits ? -1 : 1;
+	return memcmp(a->ip.b, b->ip.b, a->ip.family == IP_V4 ? 4 : 16);
+}
+
+size_t rtnl_sort(struct prefix *list, size_t n)
+{
+	size_t kept = 0;
+
+	if (n)
+		qsort(list, n, sizeof(*list), prefix_order);
+	for (size_t i = 0; i < n; i++)
+		if (!kept || prefix_order(&list[kept - 1], &list[i]) != 0)
+			list[kept++] = list[i];
+	return kept;
+}
+
+bool rtnl_find(const struct prefix *sorted, size_t n, const struct prefix *p, size_t *at)
+{
+	size_t lo = 0, hi = n;
+
+	while (lo < hi) {
+		const size_t mid = lo + (hi - lo) / 2;
+
+		if (prefix_order(&sorted[mid], p) < 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	*at = lo;
+	return lo < n && prefix_order(&sorted[lo], p) == 0;
+}
+
 static int take_addr(const struct nlmsghdr *nlh, void *data)
 {
 	const struct ifaddrmsg *m = mnl_nlmsg_get_payload(nlh);
@@ -100,7 +139,7 @@ static int take_route(const struct nlmsghdr *nlh, void *data)
 	const struct nlattr *tb[RTA_MAX + 1];
 	struct there *t = data;
 	struct prefix p;
-	long i;
+	size_t i;
 
 	if (m->rtm_table != RTNL_TABLE)
 		return MNL_CB_OK;
@@ -110,8 +149,7 @@ static int take_route(const struct nlmsghdr *nlh, void *data)
 	p = (struct prefix){ rtnl_ip(m->rtm_family, tb[RTA_DST]), m->rtm_dst_len };
 	if (!tb[RTA_DST]) /* a default route has no destination */
 		p.ip.family = m->rtm_family == AF_INET6 ? IP_V6 : IP_V4;
-	i = find_prefix(t->w->routes, t->w->n_routes, &p);
-	if (i >= 0)
+	if (rtnl_find(t->w->routes, t->w->n_routes, &p, &i))
 		t->route_is_there[i] = true;
 	else
 		note_extra(t, &p);
@@ -322,6 +360,22 @@ static void step_routes(struct steps *s)
 	for (size_t i = 0; i < s->t.n_extra; i++)
 		change_route(s->q, w->ifindex, &s->t.extra[i], false);
 	check(s, "routes", rtnl_flush(s->q));
+}
+
+int rtnl_change_routes(struct rtnl_req *q, const struct rtnl_wanted *w, const struct prefix *add, size_t n_add,
+		       const struct prefix *gone, size_t n_gone, char err[static RTNL_ERR_MAX])
+{
+	struct steps s = { .q = q, .text = err, .has_v6 = rtnl_has_ipv6(w->ifindex) };
+	size_t at;
+
+	for (size_t i = 0; i < n_add; i++)
+		if (is_possible(&s, &add[i].ip))
+			change_route(q, w->ifindex, &add[i], true);
+	for (size_t i = 0; i < n_gone; i++)
+		if (is_possible(&s, &gone[i].ip) && !rtnl_find(w->routes, w->n_routes, &gone[i], &at))
+			change_route(q, w->ifindex, &gone[i], false);
+	check(&s, "routes", rtnl_flush(q));
+	return s.err;
 }
 
 static void step_rules(struct steps *s)

@@ -61,6 +61,14 @@ static inline uint8_t rtnl_af(uint8_t ip_family)
 
 /* --- rtnl_apply.c --- */
 
+/* Sorts a list of routes and takes doubles out; returns how many are left. */
+size_t rtnl_sort(struct prefix *list, size_t n);
+/* Is the prefix in a sorted list? '*at' is its place, or where it would be. */
+bool rtnl_find(const struct prefix *sorted, size_t n, const struct prefix *p, size_t *at);
+/* Adds and removes routes; those of 'gone' that 'w' (the state after the change, routes sorted) wants stay. */
+MESH_MUST_USE int rtnl_change_routes(struct rtnl_req *q, const struct rtnl_wanted *w, const struct prefix *add,
+				     size_t n_add, const struct prefix *gone, size_t n_gone,
+				     char err[static RTNL_ERR_MAX]);
 MESH_MUST_USE int rtnl_make_so(struct rtnl_req *q, const struct rtnl_wanted *w,
 			       char err[static RTNL_ERR_MAX]);
 /* Removes our rules, and the routes of our table that lead to 'ifindex' (0 = any). */

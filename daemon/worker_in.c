@@ -142,18 +142,19 @@ static void deliver(struct in *in, const struct dp_peer *peer, const struct in_s
 		    uint8_t *data, size_t size)
 {
 	const uint32_t index = peer->id.index;
+	const struct dp_table_entry *entry = dp_table_at(in->table, index);
 	struct ip_pkt ip;
 
 	if (ip_pkt_parse(&ip, data, size) < 0) {
 		drop(in, DP_IN_MALFORMED, 1);
 		return;
 	}
-	if (!in->table || index >= in->table->n || in->table->entries[index].peer != peer ||
+	if (!entry || entry->peer != peer ||
 	    routes_lookup(in->table->routes, ip.family, ip.src) != index) {
 		drop(in, DP_IN_SOURCE, 1);
 		return;
 	}
-	if (!is_let_in(in, &in->table->entries[index], &ip)) {
+	if (!is_let_in(in, entry, &ip)) {
 		drop(in, DP_IN_ACL, 1);
 		return;
 	}

@@ -379,7 +379,9 @@ static void send_to_peer(struct out *o, struct dp_peer *peer, struct offload_spl
 
 static struct dp_peer *peer_at(const struct dp_table *t, uint32_t index)
 {
-	return t && index < t->n ? t->entries[index].peer : NULL;
+	const struct dp_table_entry *e = dp_table_at(t, index);
+
+	return e ? e->peer : NULL;
 }
 
 /* Replies to what we send are let in. */

@@ -97,9 +97,6 @@ void engine_free(struct engine *e)
 	free(e->hostname);
 	free(e->os_version);
 	free(e->log_id);
-	free(e->view_peers);
-	free(e->host_addrs);
-	free(e->host_routes);
 	sodium_memzero(e, sizeof(*e));
 	free(e);
 }

@@ -72,7 +72,8 @@ enum engine_out_kind {
 	/* Datagram 'data' to 'to' (DIRECT or RELAY) from socket 'sock'. For RELAY the Geneve header with
 	 * 'geneve_proto' and 'geneve_control' goes in front. Failures: engine_send_failed(). */
 	ENGINE_SEND,
-	/* Publish 'view'. Ownership of routes and filter moves to the taker. */
+	/* Publish 'view'. Ownership of routes and filter moves to the taker, who keeps the routes until the next view
+	 * is told (also if it can't publish them). */
 	ENGINE_VIEW,
 	/* Packets to 'peer' go to 'targets' (0..2, each gets a copy). */
 	ENGINE_PATH,
@@ -107,8 +108,13 @@ struct engine_view_peer {
 };
 
 struct engine_view {
+	/* Not the whole view but what is different: 'peers' come, 'gone' go, 'routes' is the next version, the filter
+	 * stays. */
+	bool is_change;
 	const struct engine_view_peer *peers;
 	size_t n_peers;
+	const struct peer_id *gone;
+	size_t n_gone;
 	struct routes *routes;
 	struct filter *filter;
 };
@@ -124,6 +130,10 @@ struct engine_host {
 	size_t n_addrs;
 	const struct prefix *routes; /* into the tunnel */
 	size_t n_routes;
+	/* Not the whole state but what is different: 'routes' come, 'gone' go, all else stays. */
+	bool is_change;
+	const struct prefix *gone;
+	size_t n_gone;
 };
 
 struct engine_out {
@@ -231,6 +241,9 @@ void engine_closed(struct engine *e, struct mono now, uint32_t stream, const cha
 size_t engine_take(struct engine *e, struct mono now, uint32_t stream, uint8_t *buf, size_t size);
 void engine_resolved(struct engine *e, struct mono now, const char *name, const struct ip *ip4,
 		     const struct ip *ip6);
+
+/* The view of the last ENGINE_VIEW could not be published. After a change the whole view follows. */
+void engine_view_failed(struct engine *e, bool is_change);
 
 /* --- answers of the daemon ---------------------------------------------------------------------------- */
 

@@ -24,6 +24,7 @@
 #include "relay/relayclient.h"
 #include "relay/relayserver.h"
 #include "wg/device.h"
+#include "wg/routes.h"
 
 enum {
 	ENGINE_SCRATCH = 9216,     /* largest disco packet handled; larger ones are dropped */
@@ -40,6 +41,8 @@ enum {
 	ENGINE_STUN_SPREAD_S = 6,
 	ENGINE_EP_CACHE_S = 310,   /* learned endpoints are announced this long (path-selection 2) */
 	ENGINE_EP_CACHE_MAX = 12,
+	ENGINE_CHANGE_MAX = 16,    /* peers that come or go before the whole view is told instead */
+	ENGINE_CHANGE_ROUTES = 64,
 	ENGINE_COOL_S = 300,       /* session and ladder of an idle peer are kept this long */
 };
 
@@ -96,6 +99,7 @@ struct epeer {
 struct engine_item {
 	struct engine_item *next;
 	struct engine_out out;
+	void *owned[2]; /* lists of a view or a host; freed with the item */
 	struct stream_addr addr;
 	struct pingresult ping;
 	uint8_t data[];
@@ -161,11 +165,16 @@ struct engine {
 	struct mono cool_at;        /* when to look for idle peers; NEVER = all are cold */
 	struct epeer *dirty;
 	struct epeer *dirty_last;
-	bool view_due;
-	bool host_due;
+	bool view_due;              /* the whole view has to be told, and ... */
+	bool host_due;              /* ... all routes of the host; else: */
+	struct engine_change {      /* what came and went since they were told */
+		struct peer_id added[ENGINE_CHANGE_MAX], gone[ENGINE_CHANGE_MAX];
+		struct routes_entry gone_routes[ENGINE_CHANGE_ROUTES];
+		size_t n_added, n_gone, n_gone_routes;
+	} change;
+	struct routes *routes;      /* of the newest view; the data plane's: read and patched only */
+	bool filter_has_caps;       /* its filter depends on which peers there are */
 	bool relays_due;            /* a peer that may relay, or may from now on, changed */
-	struct engine_view_peer *view_peers; /* of the last view output; owned */
-	struct prefix *host_addrs, *host_routes; /* of the last host output; owned */
 
 	/* The host. */
 	uint16_t port4, port6;
@@ -292,6 +301,9 @@ MESH_MUST_USE int em_new_client(struct engine *e, const struct engine_cfg *cfg);
 void em_start(struct engine *e, struct mono now, const char *auth_key, bool force);
 void em_pump(struct engine *e, struct mono now);
 void em_tick(struct engine *e, struct mono now);
+/* For the next view: a peer came; a peer goes (call it before the peer is changed). */
+void em_added(struct engine *e, const struct epeer *p);
+void em_gone(struct engine *e, const struct epeer *p);
 /* Builds and queues the view and the host's wanted state if they are due. */
 void em_publish(struct engine *e, struct mono now);
 void em_hostinfo(struct engine *e, struct mono now);

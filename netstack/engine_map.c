@@ -144,7 +144,16 @@ static struct routes *build_routes(struct engine *e)
 	return r;
 }
 
-static struct filter *build_filter(const struct engine *e)
+static bool has_cap_sources(const struct filter_rules *rules)
+{
+	for (size_t i = 0; i < rules->n_rules; i++)
+		for (size_t k = 0; k < rules->rules[i].n_srcs; k++)
+			if (rules->rules[i].srcs[k].kind == FILTER_SRC_CAP)
+				return true;
+	return false;
+}
+
+static struct filter *build_filter(struct engine *e)
 {
 	const struct map_node *self = netmap_self(e->map);
 	const struct map_node **peers = calloc(e->n_slots + 1, sizeof(*peers));
@@ -157,6 +166,7 @@ static struct filter *build_filter(const struct engine *e)
 	};
 	struct filter *f;
 
+	e->filter_has_caps = has_cap_sources(cfg.rules);
 	for (size_t i = 0; peers && i < e->n_slots; i++)
 		if (e->slots[i])
 			peers[cfg.n_peers++] = e->slots[i]->node;
@@ -173,6 +183,13 @@ static void leave_view(struct engine *e, struct epeer *p)
 	p->in_view = false;
 }
 
+static struct engine_view_peer view_peer(const struct epeer *p)
+{
+	return (struct engine_view_peer){ .id = p->id,
+					  .is_wg_only = p->node->wireguard_only,
+					  .is_jailed = p->node->jailed };
+}
+
 static void publish_view(struct engine *e, struct mono now)
 {
 	struct engine_view_peer *list = calloc(e->n_slots + 1, sizeof(*list));
@@ -183,20 +200,15 @@ static void publish_view(struct engine *e, struct mono now)
 		free(list);
 		return;
 	}
-	for (size_t i = 0; is_online(e) && i < e->n_slots; i++) {
-		const struct epeer *p = e->slots[i];
-
-		if (p)
-			list[n++] = (struct engine_view_peer){ .id = p->id,
-							       .is_wg_only = p->node->wireguard_only,
-							       .is_jailed = p->node->jailed };
-	}
-	free(e->view_peers);
-	e->view_peers = list;
+	for (size_t i = 0; is_online(e) && i < e->n_slots; i++)
+		if (e->slots[i])
+			list[n++] = view_peer(e->slots[i]);
+	CONTAINER_OF(o, struct engine_item, out)->owned[0] = list;
 	o->view.peers = list;
 	o->view.n_peers = n;
+	e->routes = NULL;
 	if (is_online(e)) {
-		o->view.routes = build_routes(e);
+		o->view.routes = e->routes = build_routes(e);
 		o->view.filter = build_filter(e);
 	}
 	for (size_t i = 0; i < e->n_slots; i++) {
@@ -222,10 +234,8 @@ static void publish_host(struct engine *e)
 		free(addrs);
 		return;
 	}
-	free(e->host_routes);
-	free(e->host_addrs);
-	e->host_routes = routes;
-	e->host_addrs = addrs;
+	CONTAINER_OF(o, struct engine_item, out)->owned[0] = routes;
+	CONTAINER_OF(o, struct engine_item, out)->owned[1] = addrs;
 	o->host.is_up = is_online(e);
 	for (size_t i = 0; o->host.is_up && i < e->n_slots; i++) {
 		const struct epeer *p = e->slots[i];
@@ -243,8 +253,116 @@ static void publish_host(struct engine *e)
 	o->host.n_routes = n;
 }
 
+/* ---- changes of few peers ---- */
+
+/* The routes of a peer that go into the tunnel, appended to a list; false: there is no room. */
+static bool add_routes(const struct engine *e, const struct epeer *p, struct routes_entry *list, size_t *n)
+{
+	for (size_t j = 0; p->is_usable && j < p->node->n_allowed_ips; j++) {
+		if (!takes_route(e, p->node, &p->node->allowed_ips[j]))
+			continue;
+		if (*n == ENGINE_CHANGE_ROUTES)
+			return false;
+		list[(*n)++] = (struct routes_entry){ p->node->allowed_ips[j], p->id.index };
+	}
+	return true;
+}
+
+void em_added(struct engine *e, const struct epeer *p)
+{
+	struct engine_change *c = &e->change;
+
+	if (c->n_added < ENGINE_CHANGE_MAX)
+		c->added[c->n_added++] = p->id;
+	else
+		e->view_due = e->host_due = true;
+}
+
+void em_gone(struct engine *e, const struct epeer *p)
+{
+	struct engine_change *c = &e->change;
+
+	if (p->in_view && c->n_gone < ENGINE_CHANGE_MAX && add_routes(e, p, c->gone_routes, &c->n_gone_routes))
+		c->gone[c->n_gone++] = p->id;
+	else
+		e->view_due = e->host_due = true;
+}
+
+/* The two outputs for what came and went; false: it takes the whole view. */
+static bool push_change(struct engine *e, struct mono now, const struct routes_entry *added, size_t n_added,
+			struct routes *routes)
+{
+	const struct engine_change *c = &e->change;
+	struct engine_out *v = eq_push(e, ENGINE_VIEW, NULL, 0), *h = v ? eq_push(e, ENGINE_HOST, NULL, 0) : NULL;
+	struct engine_view_peer *peers = calloc(c->n_added + 1, sizeof(*peers));
+	struct peer_id *gone = calloc(c->n_gone + 1, sizeof(*gone));
+	struct prefix *in = calloc(n_added + 1, sizeof(*in)), *out = calloc(c->n_gone_routes + 1, sizeof(*out));
+
+	if (v) {
+		CONTAINER_OF(v, struct engine_item, out)->owned[0] = peers;
+		CONTAINER_OF(v, struct engine_item, out)->owned[1] = gone;
+		v->view = (struct engine_view){ .is_change = true, .peers = peers, .gone = gone, .routes = routes };
+	}
+	if (h) {
+		CONTAINER_OF(h, struct engine_item, out)->owned[0] = in;
+		CONTAINER_OF(h, struct engine_item, out)->owned[1] = out;
+		h->host = (struct engine_host){ .is_up = true, .is_change = true, .routes = in, .gone = out };
+	}
+	if (!h || !peers || !gone || !in || !out)
+		return false; /* no memory: the outputs are empty, the whole view follows them */
+	for (size_t i = 0; i < c->n_gone; i++)
+		gone[v->view.n_gone++] = c->gone[i];
+	for (size_t i = 0; i < c->n_gone_routes; i++)
+		out[h->host.n_gone++] = c->gone_routes[i].prefix;
+	for (size_t i = 0; i < n_added; i++)
+		in[h->host.n_routes++] = added[i].prefix;
+	for (size_t i = 0; i < c->n_added; i++) {
+		struct epeer *p = ep_get(e, c->added[i]);
+
+		if (!p)
+			continue;
+		peers[v->view.n_peers++] = view_peer(p);
+		ep_in_view(e, now, p);
+	}
+	return true;
+}
+
+static bool publish_change(struct engine *e, struct mono now)
+{
+	const struct engine_change *c = &e->change;
+	struct routes_entry added[ENGINE_CHANGE_ROUTES];
+	struct routes *routes;
+	size_t n = 0;
+
+	if (!e->routes || e->filter_has_caps || !is_online(e))
+		return false;
+	for (size_t i = 0; i < c->n_added; i++) {
+		const struct epeer *p = ep_get(e, c->added[i]);
+
+		if (p && !add_routes(e, p, added, &n))
+			return false;
+	}
+	routes = routes_patch(e->routes, c->gone_routes, c->n_gone_routes, added, n);
+	if (!routes)
+		return false;
+	e->routes = routes;
+	return push_change(e, now, added, n, routes);
+}
+
+void engine_view_failed(struct engine *e, bool is_change)
+{
+	e->routes = NULL;
+	e->view_due |= is_change;
+	e->host_due |= is_change;
+}
+
 void em_publish(struct engine *e, struct mono now)
 {
+	const bool has_change = e->change.n_added || e->change.n_gone;
+
+	if (has_change && (e->view_due || e->host_due || !publish_change(e, now)))
+		e->view_due = e->host_due = true;
+	e->change.n_added = e->change.n_gone = e->change.n_gone_routes = 0;
 	if (e->view_due)
 		publish_view(e, now);
 	if (e->host_due)

@@ -201,7 +201,7 @@ int ep_add(struct engine *e, struct mono now, const struct map_node *node)
 	}
 	disco_link(e, p, &node->disco);
 	note_relay(e, p);
-	e->view_due = e->host_due = true;
+	em_added(e, p);
 	return 0;
 }
 
@@ -210,6 +210,7 @@ void ep_del(struct engine *e, struct mono now, struct epeer *p)
 	struct epeer **link = &e->dirty;
 
 	ep_pump(e, now); /* nothing of it may stay queued in the machines */
+	em_gone(e, p);
 	relayclient_cancel(&e->relayc, &p->key);
 	ep_end_session(e, now, p);
 	disco_unlink(e, p);
@@ -233,7 +234,6 @@ void ep_del(struct engine *e, struct mono now, struct epeer *p)
 	drop_staged(e, p, false);
 	ep_drop_ladder(e, p);
 	free(p);
-	e->view_due = e->host_due = true;
 }
 
 void ep_update(struct engine *e, struct mono now, struct epeer *p, const struct map_node *node, unsigned bits)

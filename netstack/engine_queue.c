@@ -32,6 +32,8 @@ static void item_free(struct engine_item *i)
 	if (!i)
 		return;
 	pingresult_wipe(&i->ping);
+	free(i->owned[0]);
+	free(i->owned[1]);
 	sodium_memzero(i->data, i->out.size);
 	free(i);
 }

@@ -53,6 +53,7 @@ static int split_block(struct netmap *m, size_t at)
 	right->refs = 1;
 	right->n = b->n - half;
 	memcpy(right->v, b->v + half, right->n * sizeof(*right->v));
+	memcpy(right->tags, b->tags + half, right->n * sizeof(*right->tags));
 	if (insert_block(m, at + 1, right) != 0) {
 		free(right);
 		return -ENOMEM;
@@ -73,6 +74,7 @@ static int append_block(struct netmap *m, struct netmap_node *p)
 	b->refs = 1;
 	b->n = 1;
 	b->v[0] = p;
+	b->tags[0] = netmap_tag(&p->n.key);
 	m->n_peers++;
 	return 0;
 }
@@ -100,7 +102,9 @@ static int insert_peer(struct netmap *m, struct netmap_node *p)
 		b = m->blocks[block]; /* both halves are owned */
 	}
 	memmove(b->v + at + 1, b->v + at, (b->n - at) * sizeof(*b->v));
+	memmove(b->tags + at + 1, b->tags + at, (b->n - at) * sizeof(*b->tags));
 	b->v[at] = p;
+	b->tags[at] = netmap_tag(&p->n.key);
 	b->n++;
 	m->n_peers++;
 	return 0;
@@ -120,6 +124,7 @@ static int remove_peer(struct netmap *m, int64_t id)
 	netmap_node_put(b->v[at]);
 	b->n--;
 	memmove(b->v + at, b->v + at + 1, (b->n - at) * sizeof(*b->v));
+	memmove(b->tags + at, b->tags + at + 1, (b->n - at) * sizeof(*b->tags));
 	m->n_peers--;
 	if (b->n == 0) {
 		free(b);
@@ -138,6 +143,7 @@ static int replace_peer(struct netmap *m, size_t block, unsigned at, struct netm
 		return -ENOMEM;
 	netmap_node_put(b->v[at]);
 	b->v[at] = p;
+	b->tags[at] = netmap_tag(&p->n.key);
 	return 0;
 }
 
@@ -641,6 +647,20 @@ static int check_keys_all(const struct netmap *m)
 	return err;
 }
 
+static bool has_key_twice(const struct netmap *m, const struct map_node *p)
+{
+	const uint32_t tag = netmap_tag(&p->key);
+
+	for (size_t i = 0; i < m->n_blocks; i++) {
+		const struct netmap_block *b = m->blocks[i];
+
+		for (unsigned k = 0; k < b->n; k++)
+			if (b->tags[k] == tag && &b->v[k]->n != p && node_key_eq(&b->v[k]->n.key, &p->key))
+				return true;
+	}
+	return false;
+}
+
 static int check_keys(const struct netmap *m, const struct netmap_change *c)
 {
 	enum { FEW = 8 };
@@ -651,14 +671,12 @@ static int check_keys(const struct netmap *m, const struct netmap_change *c)
 	if (n_new > FEW)
 		return check_keys_all(m);
 	for (size_t i = 0; n_new > 0 && i < c->n_peers; i++) {
-		const struct map_node *p = c->peers[i].node, *n;
-		size_t it = 0;
+		const struct map_node *p = c->peers[i].node;
 
 		if (!(c->peers[i].bits & (NETMAP_NODE_ADDED | NETMAP_NODE_KEY)) || key_is_zero(p->key.b))
 			continue;
-		while ((n = netmap_next(m, &it)))
-			if (n != p && node_key_eq(&n->key, &p->key))
-				return -EBADMSG;
+		if (has_key_twice(m, p))
+			return -EBADMSG;
 	}
 	return 0;
 }

@@ -4,6 +4,8 @@
 #ifndef NETSTACK_CONTROL_NETMAP_PRIV_H
 #define NETSTACK_CONTROL_NETMAP_PRIV_H
 
+#include <string.h>
+
 #include "control/netmap.h"
 
 enum { NETMAP_BLOCK = 64 };
@@ -18,7 +20,16 @@ struct netmap_block {
 	unsigned refs;
 	unsigned n;
 	struct netmap_node *v[NETMAP_BLOCK];
+	uint32_t tags[NETMAP_BLOCK]; /* first bytes of each node's key: a search looks at few nodes */
 };
+
+static inline uint32_t netmap_tag(const struct node_key *key)
+{
+	uint32_t tag;
+
+	memcpy(&tag, key->b, sizeof(tag));
+	return tag;
+}
 
 struct netmap_derp {
 	unsigned refs;

@@ -200,10 +200,10 @@ static void publish(struct bench *b, const struct engine_view *v)
 		peers[i] = (struct dp_view_peer){ .id = v->peers[i].id,
 						  .is_jailed = v->peers[i].is_jailed,
 						  .is_wg_only = v->peers[i].is_wg_only };
-	if (dp_publish_view(&b->dp, &view) < 0)
+	if ((v->is_change ? dp_change_view(&b->dp, &view, v->gone, v->n_gone) : dp_publish_view(&b->dp, &view)) < 0)
 		check(NULL);
 	free(peers);
-	b->n_views++;
+	b->n_views += !v->is_change;
 }
 
 /* As act.c does, as far as it concerns the map. */
@@ -218,7 +218,7 @@ static void pump(struct bench *b)
 		else if (o.kind == ENGINE_PATH && dp_set_peer_path(&b->dp, o.peer, o.targets, o.n_targets) == 0)
 			b->n_paths++;
 		else if (o.kind == ENGINE_HOST)
-			b->n_hosts++;
+			b->n_hosts += !o.host.is_change;
 		else if (o.kind == ENGINE_PERSIST_MAP)
 			b->n_persisted++;
 	}

@@ -39,7 +39,13 @@ void wdp_view(struct wdp *d, const struct engine_view *v)
 	struct wdp_peer old[WDP_PEERS_MAX];
 
 	memcpy(old, d->peers, sizeof(old));
-	memset(d->peers, 0, sizeof(d->peers));
+	if (!v->is_change)
+		memset(d->peers, 0, sizeof(d->peers));
+	for (size_t i = 0; i < v->n_gone; i++) {
+		assert(v->gone[i].index < WDP_PEERS_MAX &&
+		       peer_id_eq(d->peers[v->gone[i].index].id, v->gone[i]));
+		memset(&d->peers[v->gone[i].index], 0, sizeof(d->peers[0]));
+	}
 	for (size_t i = 0; i < v->n_peers; i++) {
 		const struct engine_view_peer *vp = &v->peers[i];
 
@@ -50,8 +56,10 @@ void wdp_view(struct wdp *d, const struct engine_view *v)
 		d->peers[vp->id.index].is_jailed = vp->is_jailed;
 	}
 	routes_free(d->routes);
-	filter_free(d->filter);
 	d->routes = v->routes;
+	if (v->is_change)
+		return;
+	filter_free(d->filter);
 	d->filter = v->filter;
 }
 

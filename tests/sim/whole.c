@@ -270,6 +270,8 @@ static void act_relay_sockets(struct whole *x, const struct engine_out *o)
 
 static void act_host(struct whole *x, const struct engine_out *o)
 {
+	if (o->host.is_change)
+		return; /* routes alone: the world has none */
 	x->ip = (struct ip){ .family = IP_NONE };
 	for (size_t i = 0; o->host.is_up && i < o->host.n_addrs; i++)
 		if (o->host.addrs[i].ip.family == IP_V4)
