@@ -14,23 +14,50 @@ enum { PATH_MAX_LEN = 128, POLICY_MAX = 1 << 20, LINE_MAX_LEN = 512 };
 
 /* ---- requests ---- */
 
-int coordinator_call(struct cli *c, const char *verb, struct json_w *body, struct client_reply *r)
+/* Closes and wipes 'body'; null is a GET. */
+static int call(struct cli *c, const char *verb, struct json_w *body, struct client_reply *r)
 {
 	char path[PATH_MAX_LEN];
 	struct bytes doc = { 0 };
 	int code;
 
-	json_w_end(body);
-	if (jsonmap_finish(body, &doc) != 0) {
-		json_w_wipe(body);
-		bytes_wipe(&doc);
-		return out_error(c, "out of memory");
-	}
 	(void)snprintf(path, sizeof(path), "meshd/coordinator/%s", verb);
-	code = client_call(c, "POST", path, bytes_data(&doc), bytes_size(&doc), r);
+	if (!body)
+		return client_get(c, path, r);
+	json_w_end(body);
+	if (jsonmap_finish(body, &doc) == 0)
+		code = client_call(c, "POST", path, bytes_data(&doc), bytes_size(&doc), r);
+	else
+		code = out_error(c, "out of memory");
 	json_w_wipe(body);
 	bytes_wipe(&doc);
 	return code;
+}
+
+int coordinator_run(struct cli *c, const struct flags *f, const char *verb, struct json_w *body,
+		    void (*print)(struct cli *c, const cJSON *v))
+{
+	struct client_reply r = { 0 };
+	int code = call(c, verb, body, &r);
+
+	if (!code && flags_bool(f, "json")) {
+		code = coordinator_json(c, &r);
+	} else if (!code && print) {
+		cJSON *v = coordinator_tree(c, &r);
+
+		if (v)
+			print(c, v);
+		else
+			code = EXIT_FAILED;
+		cJSON_Delete(v);
+	}
+	client_reply_wipe(&r);
+	return code;
+}
+
+int coordinator_no_args(struct cli *c, int n_args, char *const *args)
+{
+	return n_args ? out_error(c, "unexpected argument \"%.80s\"", args[0]) : EXIT_OK;
 }
 
 cJSON *coordinator_tree(struct cli *c, const struct client_reply *r)
@@ -172,35 +199,28 @@ static int put_file(struct cli *c, struct json_w *w, const char *key, const char
 	return EXIT_OK;
 }
 
-static int print_enabled(struct cli *c, const struct client_reply *r)
+static void print_enabled(struct cli *c, const cJSON *v)
 {
-	cJSON *v = coordinator_tree(c, r);
-	const char *url;
+	const char *url = coordinator_str(v, "URL");
 	const cJSON *e;
 
-	if (!v)
-		return EXIT_FAILED;
 	cJSON_ArrayForEach(e, json_get(v, "Warnings"))
 		(void)fprintf(c->err, "%s\n", cJSON_IsString(e) ? e->valuestring : "");
-	url = coordinator_str(v, "URL");
 	(void)fprintf(c->out,
 		      "Coordinator running at %s\n"
 		      "\n"
 		      "Make a key for the next machine:  sudo %s coordinator keys create\n"
 		      "Join from there:                  sudo %s up --login-server %s --auth-key KEY\n",
 		      url, c->prog, c->prog, url);
-	cJSON_Delete(v);
-	return EXIT_OK;
 }
 
 static int run_enable(struct cli *c, const struct flags *f, int n_args, char *const *args)
 {
-	struct client_reply r = { 0 };
 	struct json_w w = { 0 };
-	int code = check_enable(c, f);
+	int code = coordinator_no_args(c, n_args, args);
 
-	if (n_args)
-		return out_error(c, "unexpected argument \"%.80s\"", args[0]);
+	if (!code)
+		code = check_enable(c, f);
 	if (code)
 		return code;
 	json_w_obj(&w, NULL);
@@ -214,13 +234,9 @@ static int run_enable(struct cli *c, const struct flags *f, int n_args, char *co
 	json_w_bool(&w, "BehindProxy", flags_bool(f, "behind-proxy"));
 	put_str(&w, "Pool4", flags_str(f, "pool4"));
 	json_w_i64(&w, "NodeExpiryS", flags_int(f, "node-expiry") / INT64_C(1000000000));
-	if (code)
-		json_w_wipe(&w);
-	else
-		code = coordinator_call(c, "enable", &w, &r);
 	if (!code)
-		code = flags_bool(f, "json") ? coordinator_json(c, &r) : print_enabled(c, &r);
-	client_reply_wipe(&r);
+		return coordinator_run(c, f, "enable", &w, print_enabled);
+	json_w_wipe(&w);
 	return code;
 }
 
@@ -228,22 +244,21 @@ static const struct flag json_flags[] = {
 	{ "json", FLAG_BOOL, "false", "output in JSON format", NULL, false },
 };
 
+static void print_disabled(struct cli *c, const cJSON *v)
+{
+	(void)v;
+	(void)fprintf(c->out, "Coordinator off; nodes, keys and policy are kept.\n");
+}
+
 static int run_disable(struct cli *c, const struct flags *f, int n_args, char *const *args)
 {
-	struct client_reply r = { 0 };
 	struct json_w w = { 0 };
-	int code;
+	int code = coordinator_no_args(c, n_args, args);
 
-	if (n_args)
-		return out_error(c, "unexpected argument \"%.80s\"", args[0]);
+	if (code)
+		return code;
 	json_w_obj(&w, NULL);
-	code = coordinator_call(c, "disable", &w, &r);
-	if (!code && flags_bool(f, "json"))
-		code = coordinator_json(c, &r);
-	else if (!code)
-		(void)fprintf(c->out, "Coordinator off; nodes, keys and policy are kept.\n");
-	client_reply_wipe(&r);
-	return code;
+	return coordinator_run(c, f, "disable", &w, print_disabled);
 }
 
 static void print_status(struct cli *c, const cJSON *v)
@@ -270,24 +285,9 @@ static void print_status(struct cli *c, const cJSON *v)
 
 static int run_status(struct cli *c, const struct flags *f, int n_args, char *const *args)
 {
-	struct client_reply r = { 0 };
-	cJSON *v;
-	int code;
+	int code = coordinator_no_args(c, n_args, args);
 
-	if (n_args)
-		return out_error(c, "unexpected argument \"%.80s\"", args[0]);
-	code = client_get(c, "meshd/coordinator/status", &r);
-	if (!code && flags_bool(f, "json")) {
-		code = coordinator_json(c, &r);
-	} else if (!code) {
-		v = coordinator_tree(c, &r);
-		code = v ? EXIT_OK : EXIT_FAILED;
-		if (v)
-			print_status(c, v);
-		cJSON_Delete(v);
-	}
-	client_reply_wipe(&r);
-	return code;
+	return code ? code : coordinator_run(c, f, "status", NULL, print_status);
 }
 
 /* ---- keys ---- */
@@ -301,16 +301,19 @@ static const struct flag keys_create_flags[] = {
 	{ "json", FLAG_BOOL, "false", "output in JSON format", NULL, false },
 };
 
+static void print_key(struct cli *c, const cJSON *v)
+{
+	(void)fprintf(c->out, "%s\n", coordinator_str(v, "Key"));
+}
+
 static int run_keys_create(struct cli *c, const struct flags *f, int n_args, char *const *args)
 {
-	int64_t life = flags_int(f, "expiration");
-	struct client_reply r = { 0 };
+	const int64_t life = flags_int(f, "expiration");
 	struct json_w w = { 0 };
-	cJSON *v;
-	int code;
+	int code = coordinator_no_args(c, n_args, args);
 
-	if (n_args)
-		return out_error(c, "unexpected argument \"%.80s\"", args[0]);
+	if (code)
+		return code;
 	if (life < 0 || (life > 0 && life < INT64_C(1000000000)))
 		return out_error(c, "invalid value \"%.80s\" for --expiration; want at least 1s, or 0 for ever",
 				 flags_get(f, "expiration")->s);
@@ -320,18 +323,7 @@ static int run_keys_create(struct cli *c, const struct flags *f, int n_args, cha
 	json_w_i64(&w, "ExpirationS", life / INT64_C(1000000000));
 	json_w_str(&w, "User", flags_str(f, "user"));
 	coordinator_words(&w, "Tags", flags_str(f, "tags"), "tag:");
-	code = coordinator_call(c, "admin/keys.create", &w, &r);
-	if (!code && flags_bool(f, "json")) {
-		code = coordinator_json(c, &r);
-	} else if (!code) {
-		v = coordinator_tree(c, &r);
-		code = v ? EXIT_OK : EXIT_FAILED;
-		if (v)
-			(void)fprintf(c->out, "%s\n", coordinator_str(v, "Key"));
-		cJSON_Delete(v);
-	}
-	client_reply_wipe(&r);
-	return code;
+	return coordinator_run(c, f, "admin/keys.create", &w, print_key);
 }
 
 static const char *yes_no(const cJSON *v, const char *key)
@@ -365,26 +357,13 @@ static void print_keys(struct cli *c, const cJSON *v)
 
 static int run_keys_list(struct cli *c, const struct flags *f, int n_args, char *const *args)
 {
-	struct client_reply r = { 0 };
 	struct json_w w = { 0 };
-	cJSON *v;
-	int code;
+	int code = coordinator_no_args(c, n_args, args);
 
-	if (n_args)
-		return out_error(c, "unexpected argument \"%.80s\"", args[0]);
+	if (code)
+		return code;
 	json_w_obj(&w, NULL);
-	code = coordinator_call(c, "admin/keys.list", &w, &r);
-	if (!code && flags_bool(f, "json")) {
-		code = coordinator_json(c, &r);
-	} else if (!code) {
-		v = coordinator_tree(c, &r);
-		code = v ? EXIT_OK : EXIT_FAILED;
-		if (v)
-			print_keys(c, v);
-		cJSON_Delete(v);
-	}
-	client_reply_wipe(&r);
-	return code;
+	return coordinator_run(c, f, "admin/keys.list", &w, print_keys);
 }
 
 int coordinator_number(struct cli *c, const char *what, const char *text, int64_t *out)
@@ -402,7 +381,6 @@ int coordinator_number(struct cli *c, const char *what, const char *text, int64_
 
 static int run_keys_revoke(struct cli *c, const struct flags *f, int n_args, char *const *args)
 {
-	struct client_reply r = { 0 };
 	struct json_w w = { 0 };
 	int64_t id = 0;
 	int code;
@@ -414,11 +392,7 @@ static int run_keys_revoke(struct cli *c, const struct flags *f, int n_args, cha
 		return code;
 	json_w_obj(&w, NULL);
 	json_w_i64(&w, "ID", id);
-	code = coordinator_call(c, "admin/keys.revoke", &w, &r);
-	if (!code && flags_bool(f, "json"))
-		code = coordinator_json(c, &r);
-	client_reply_wipe(&r);
-	return code;
+	return coordinator_run(c, f, "admin/keys.revoke", &w, NULL);
 }
 
 static const struct cmd keys_subs[] = {
@@ -545,30 +519,23 @@ static int run_policy_set(struct cli *c, const struct flags *f, int n_args, char
 	return put_policy(c, f, n_args, args, true);
 }
 
+/* As it was given, so that it can be edited and set again. */
+static void print_policy(struct cli *c, const cJSON *v)
+{
+	const char *text = coordinator_str(v, "Policy");
+
+	(void)fprintf(c->out, "%s%s", text, *text && text[strlen(text) - 1] != '\n' ? "\n" : "");
+}
+
 static int run_policy_get(struct cli *c, const struct flags *f, int n_args, char *const *args)
 {
-	struct client_reply r = { 0 };
 	struct json_w w = { 0 };
-	const char *text;
-	cJSON *v;
-	int code;
+	int code = coordinator_no_args(c, n_args, args);
 
-	if (n_args)
-		return out_error(c, "unexpected argument \"%.80s\"", args[0]);
+	if (code)
+		return code;
 	json_w_obj(&w, NULL);
-	code = coordinator_call(c, "admin/policy.get", &w, &r);
-	if (!code && flags_bool(f, "json")) {
-		code = coordinator_json(c, &r);
-	} else if (!code) {
-		v = coordinator_tree(c, &r);
-		code = v ? EXIT_OK : EXIT_FAILED;
-		text = v ? coordinator_str(v, "Policy") : "";
-		/* As it was given, so that it can be edited and set again. */
-		(void)fprintf(c->out, "%s%s", text, *text && text[strlen(text) - 1] != '\n' ? "\n" : "");
-		cJSON_Delete(v);
-	}
-	client_reply_wipe(&r);
-	return code;
+	return coordinator_run(c, f, "admin/policy.get", &w, print_policy);
 }
 
 static const struct cmd policy_subs[] = {

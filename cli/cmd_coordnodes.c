@@ -55,42 +55,20 @@ static void print_pending(struct cli *c, const cJSON *v)
 			      coordinator_str(p, "Machine"), c->prog, coordinator_str(p, "ID"));
 }
 
+static void print_members(struct cli *c, const cJSON *v)
+{
+	print_nodes(c, v);
+	print_pending(c, v);
+}
+
 int coordinator_nodes_list(struct cli *c, const struct flags *f, int n_args, char *const *args)
 {
-	struct client_reply r = { 0 };
 	struct json_w w = { 0 };
-	cJSON *v;
-	int code;
 
 	if (n_args)
 		return out_error(c, "%s coordinator nodes: unknown subcommand: %.80s", c->prog, args[0]);
 	json_w_obj(&w, NULL);
-	code = coordinator_call(c, "admin/nodes.list", &w, &r);
-	if (!code && flags_bool(f, "json")) {
-		code = coordinator_json(c, &r);
-	} else if (!code) {
-		v = coordinator_tree(c, &r);
-		code = v ? EXIT_OK : EXIT_FAILED;
-		if (v) {
-			print_nodes(c, v);
-			print_pending(c, v);
-		}
-		cJSON_Delete(v);
-	}
-	client_reply_wipe(&r);
-	return code;
-}
-
-/* Sends a finished request about one node; prints the node with --json. */
-static int send_node(struct cli *c, const struct flags *f, const char *verb, struct json_w *w)
-{
-	struct client_reply r = { 0 };
-	int code = coordinator_call(c, verb, w, &r);
-
-	if (!code && flags_bool(f, "json"))
-		code = coordinator_json(c, &r);
-	client_reply_wipe(&r);
-	return code;
+	return coordinator_run(c, f, "admin/nodes.list", &w, print_members);
 }
 
 static int run_approve(struct cli *c, const struct flags *f, int n_args, char *const *args)
@@ -102,7 +80,7 @@ static int run_approve(struct cli *c, const struct flags *f, int n_args, char *c
 	json_w_obj(&w, NULL);
 	json_w_str(&w, "ID", args[0]);
 	json_w_str(&w, "User", flags_str(f, "user"));
-	return send_node(c, f, "admin/nodes.approve", &w);
+	return coordinator_run(c, f, "admin/nodes.approve", &w, NULL);
 }
 
 static int one_node(struct cli *c, const struct flags *f, int n_args, char *const *args, const char *name)
@@ -115,7 +93,7 @@ static int one_node(struct cli *c, const struct flags *f, int n_args, char *cons
 	(void)snprintf(verb, sizeof(verb), "admin/nodes.%s", name);
 	json_w_obj(&w, NULL);
 	json_w_str(&w, "Node", args[0]);
-	return send_node(c, f, verb, &w);
+	return coordinator_run(c, f, verb, &w, NULL);
 }
 
 static int run_expire(struct cli *c, const struct flags *f, int n_args, char *const *args)
@@ -137,7 +115,7 @@ static int run_rename(struct cli *c, const struct flags *f, int n_args, char *co
 	json_w_obj(&w, NULL);
 	json_w_str(&w, "Node", args[0]);
 	json_w_str(&w, "Name", args[1]);
-	return send_node(c, f, "admin/nodes.rename", &w);
+	return coordinator_run(c, f, "admin/nodes.rename", &w, NULL);
 }
 
 static int run_tag(struct cli *c, const struct flags *f, int n_args, char *const *args)
@@ -149,7 +127,7 @@ static int run_tag(struct cli *c, const struct flags *f, int n_args, char *const
 	json_w_obj(&w, NULL);
 	json_w_str(&w, "Node", args[0]);
 	coordinator_words(&w, "Tags", args[1], "tag:");
-	return send_node(c, f, "admin/nodes.tag", &w);
+	return coordinator_run(c, f, "admin/nodes.tag", &w, NULL);
 }
 
 static int run_routes(struct cli *c, const struct flags *f, int n_args, char *const *args)
@@ -161,7 +139,7 @@ static int run_routes(struct cli *c, const struct flags *f, int n_args, char *co
 	json_w_obj(&w, NULL);
 	json_w_str(&w, "Node", args[0]);
 	coordinator_words(&w, "Routes", args[1], "");
-	return send_node(c, f, "admin/nodes.routes", &w);
+	return coordinator_run(c, f, "admin/nodes.routes", &w, NULL);
 }
 
 static const struct flag approve_flags[] = {
@@ -217,26 +195,13 @@ static void print_regions(struct cli *c, const cJSON *v)
 
 static int run_derp_list(struct cli *c, const struct flags *f, int n_args, char *const *args)
 {
-	struct client_reply r = { 0 };
 	struct json_w w = { 0 };
-	cJSON *v;
-	int code;
+	int code = coordinator_no_args(c, n_args, args);
 
-	if (n_args)
-		return out_error(c, "unexpected argument \"%.80s\"", args[0]);
+	if (code)
+		return code;
 	json_w_obj(&w, NULL);
-	code = coordinator_call(c, "admin/derp.list", &w, &r);
-	if (!code && flags_bool(f, "json")) {
-		code = coordinator_json(c, &r);
-	} else if (!code) {
-		v = coordinator_tree(c, &r);
-		code = v ? EXIT_OK : EXIT_FAILED;
-		if (v)
-			print_regions(c, v);
-		cJSON_Delete(v);
-	}
-	client_reply_wipe(&r);
-	return code;
+	return coordinator_run(c, f, "admin/derp.list", &w, print_regions);
 }
 
 static const struct flag derp_add_flags[] = {
@@ -248,16 +213,19 @@ static const struct flag derp_add_flags[] = {
 	{ "json", FLAG_BOOL, "false", "output in JSON format", NULL, false },
 };
 
+static void print_region(struct cli *c, const cJSON *v)
+{
+	(void)fprintf(c->out, "Region %lld\n", (long long)coordinator_int(v, "Region"));
+}
+
 static int run_derp_add(struct cli *c, const struct flags *f, int n_args, char *const *args)
 {
 	int64_t port = flags_int(f, "port"), stun = flags_int(f, "stun-port"), region = flags_int(f, "region");
-	struct client_reply r = { 0 };
 	struct json_w w = { 0 };
-	cJSON *v;
-	int code;
+	int code = coordinator_no_args(c, n_args, args);
 
-	if (n_args)
-		return out_error(c, "unexpected argument \"%.80s\"", args[0]);
+	if (code)
+		return code;
 	if (!*flags_str(f, "hostname"))
 		return out_error(c, "--hostname is missing");
 	if (port < 1 || port > 65535)
@@ -273,17 +241,7 @@ static int run_derp_add(struct cli *c, const struct flags *f, int n_args, char *
 	json_w_i64(&w, "STUNPort", stun);
 	json_w_str(&w, "Pin", flags_str(f, "pin"));
 	json_w_i64(&w, "Region", region);
-	code = coordinator_call(c, "admin/derp.add", &w, &r);
-	if (!code && flags_bool(f, "json")) {
-		code = coordinator_json(c, &r);
-	} else if (!code) {
-		v = coordinator_tree(c, &r);
-		code = v ? EXIT_OK : EXIT_FAILED;
-		(void)fprintf(c->out, "Region %lld\n", (long long)coordinator_int(v, "Region"));
-		cJSON_Delete(v);
-	}
-	client_reply_wipe(&r);
-	return code;
+	return coordinator_run(c, f, "admin/derp.add", &w, print_region);
 }
 
 static int run_derp_remove(struct cli *c, const struct flags *f, int n_args, char *const *args)
@@ -299,7 +257,7 @@ static int run_derp_remove(struct cli *c, const struct flags *f, int n_args, cha
 		return code;
 	json_w_obj(&w, NULL);
 	json_w_i64(&w, "Region", region);
-	return send_node(c, f, "admin/derp.remove", &w);
+	return coordinator_run(c, f, "admin/derp.remove", &w, NULL);
 }
 
 const struct cmd coordinator_derp_subs[3] = {

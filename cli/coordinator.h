@@ -11,9 +11,13 @@
 #include "cli/cmd.h"
 #include "wire/apijson.h"
 
-/* POSTs to /localapi/v0/meshd/coordinator/'verb'; 'body' is an open object, which is closed and wiped here.
- * Returns EXIT_OK with the answer, or an exit code after printing. */
-MESH_MUST_USE int coordinator_call(struct cli *c, const char *verb, struct json_w *body, struct client_reply *r);
+/* One request to /localapi/v0/meshd/coordinator/'verb' and its answer, which is all that most commands are: laid out
+ * with --json, else told by 'print' (null: success says nothing). 'body' is an open object, which is closed and
+ * wiped here, and posted; null: a GET. Returns an exit code, after printing what is wrong. */
+MESH_MUST_USE int coordinator_run(struct cli *c, const struct flags *f, const char *verb, struct json_w *body,
+				  void (*print)(struct cli *c, const cJSON *v));
+/* EXIT_OK when there are no positional arguments; else an exit code after printing. */
+MESH_MUST_USE int coordinator_no_args(struct cli *c, int n_args, char *const *args);
 /* The answer as a tree (cJSON_Delete it), or null after printing. */
 cJSON *coordinator_tree(struct cli *c, const struct client_reply *r);
 /* Prints the answer as it is, laid out. Returns an exit code. */
