@@ -10,9 +10,7 @@
 
 enum {
 	PARAM_MAX = 160,
-	/* A disco ping must fit the smallest path MTU that upstream probes up to: 9000 bytes of IP, less
-	 * headers. */
-	PING_SIZE_MAX = 8872,
+	PING_SIZE_MAX = 65467, /* as upstream; what the largest packet of the path holds is less */
 };
 
 static void send_doc(struct api *api, const struct api_req *req, struct bytes *doc, int err)

@@ -26,6 +26,7 @@ static const struct {
 	bool impacts_connectivity;
 } warnings[] = {
 	{ "login-state", "high", "Logged out", true },
+	{ "wantrunning-false", "low", "Stopped", true },
 	{ "not-in-map-poll", "medium", "Out of sync", false },
 	{ "no-derp-connection", "medium", "Relay server unavailable", true },
 	{ "relay-port-bind-failed", "medium", "Peer relay port unavailable", false },

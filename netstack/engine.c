@@ -199,9 +199,23 @@ void engine_tick(struct engine *e, struct mono now)
 static_assert((int)ECHO_SIZE_MAX <= (int)TSMP_SIZE_MAX, "one buffer for both");
 static_assert((int)ECHO_ID_SIZE == (int)TSMP_ID_SIZE, "one id for both");
 
+/* Our address of that family. */
+static bool own_ip(const struct engine *e, uint8_t family, struct ip *ip)
+{
+	const struct map_node *self = netmap_self(e->map);
+
+	for (size_t i = 0; i < self->n_addrs; i++) {
+		if (self->addrs[i].ip.family != family)
+			continue;
+		*ip = self->addrs[i].ip;
+		return true;
+	}
+	return false;
+}
+
 /* A ping through the tunnel: TSMP, which the peer's program answers, or ICMP, which its host does. */
 static int inner_ping(struct engine *e, struct mono now, uint64_t id, enum pingresult_type type,
-		      const struct epeer *p)
+		      const struct epeer *p, const struct ip *ip)
 {
 	struct tsmp_msg m = { .kind = TSMP_PING };
 	uint8_t buf[TSMP_SIZE_MAX];
@@ -214,7 +228,8 @@ static int inner_ping(struct engine *e, struct mono now, uint64_t id, enum pingr
 	if (i == ENGINE_PINGS_MAX)
 		return -ENOBUFS;
 	env_fill(e->env, m.id, sizeof(m.id));
-	if (!ep_cap_pair(netmap_self(e->map), p->node, &m.src, &m.dst))
+	m.dst = *ip;
+	if (!own_ip(e, ip->family, &m.src))
 		return -ENOENT;
 	if (type == PING_TSMP)
 		n = tsmp_write(buf, sizeof(buf), &m);
@@ -224,7 +239,7 @@ static int inner_ping(struct engine *e, struct mono now, uint64_t id, enum pingr
 	if (!o)
 		return -ENOMEM;
 	o->peer = p->id;
-	e->pings[i] = (struct engine_ping){ .id = id, .type = type, .at = now, .node_id = p->node_id };
+	e->pings[i] = (struct engine_ping){ .id = id, .type = type, .at = now, .node_id = p->node_id, .ip = *ip };
 	memcpy(e->pings[i].token, m.id, sizeof(m.id));
 	return 0;
 }
@@ -251,7 +266,7 @@ int engine_ping(struct engine *e, struct mono now, uint64_t id, const struct ip 
 		break;
 	case PING_TSMP:
 	case PING_ICMP:
-		err = inner_ping(e, now, id, type, p);
+		err = inner_ping(e, now, id, type, p, ip);
 		break;
 	case PING_PEERAPI:
 		err = -ENOSYS;

@@ -108,6 +108,7 @@ struct engine_item {
 struct engine_ping {
 	uint64_t id;       /* 0 = free */
 	enum pingresult_type type;
+	struct ip ip;      /* as asked for */
 	uint8_t token[8];  /* comes back in the answer */
 	struct mono at;
 	int64_t node_id;

@@ -745,6 +745,7 @@ static void inner_pong(struct engine *e, struct mono now, const struct epeer *p,
 {
 	for (size_t i = 0; i < ENGINE_PINGS_MAX; i++) {
 		struct engine_ping *g = &e->pings[i];
+		char text[IP_TEXT_MAX];
 		struct pingresult *r;
 
 		if (!g->id || g->node_id != p->node_id || g->type != type ||
@@ -754,6 +755,8 @@ static void inner_pong(struct engine *e, struct mono now, const struct epeer *p,
 		if (r) {
 			r->latency_s = (double)mono_since_ns(now, g->at) / 1e9;
 			r->peerapi_port = peerapi_port;
+			free(r->node_ip);
+			r->node_ip = strdup(ip_write(text, &g->ip));
 		}
 		g->id = 0;
 	}

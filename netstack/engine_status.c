@@ -326,6 +326,8 @@ static void fill_health(const struct engine *e, struct mono now, struct status *
 	char line[ENGINE_ERR_MAX + 64];
 	size_t n;
 
+	if (!e->prefs.want_running)
+		add_health(s, "wantrunning-false", "Tailscale is stopped.", bad);
 	if (*st.error)
 		add_health(s, is_login ? "login-state" : "not-in-map-poll", st.error, bad);
 	else if (e->prefs.want_running && e->map && !st.is_live)
