@@ -132,8 +132,10 @@ void meshd_link(struct meshd *m, struct mono now, bool is_major)
 		ips[n++] = a->prefix.ip;
 	}
 	free(addrs);
-	if (is_major)
+	if (is_major) {
 		dp_rebind(m->dp);
+		tlsconn_rerouted(m->tls);
+	}
 	engine_set_ports(m->engine, now, dp_port(m->dp, IP_V4), dp_port(m->dp, IP_V6));
 	engine_set_addrs(m->engine, now, ips, n, is_major);
 }

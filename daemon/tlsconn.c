@@ -23,6 +23,7 @@
 
 #include "base/bytes.h"
 #include "daemon/cert_ssl.h"
+#include "daemon/usock.h"
 
 enum {
 	READ_SIZE = 64 * 1024,
@@ -452,6 +453,38 @@ static void note_peer(struct tlsconn *c)
 	c->info.peer.port = (uint16_t)port;
 	if (curl_easy_getinfo(c->easy, CURLINFO_LOCAL_IP, &ip) == CURLE_OK && ip)
 		(void)!ip_parse(&c->info.local, ip, strlen(ip));
+}
+
+/* The address from which this host would send to 'peer' now. Nothing is sent. */
+static bool source_for(const struct tlsconn_set *s, const struct ep *peer, struct ip *out)
+{
+	struct usock_addr addr = usock_addr(peer);
+	int fd = socket(addr.u.sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	bool ok;
+
+	if (fd < 0)
+		return false;
+	ok = (!s->cfg.mark || setsockopt(fd, SOL_SOCKET, SO_MARK, &s->cfg.mark, sizeof(s->cfg.mark)) == 0) &&
+	     connect(fd, &addr.u.sa, addr.size) == 0;
+	addr.size = sizeof(addr.u);
+	ok = ok && getsockname(fd, &addr.u.sa, &addr.size) == 0;
+	close(fd);
+	if (ok)
+		*out = usock_ep(&addr).ip;
+	return ok;
+}
+
+void tlsconn_rerouted(struct tlsconn_set *s)
+{
+	for (size_t i = 0; i < s->n; i++) {
+		struct tlsconn *c = s->conns[i];
+		struct ip source;
+
+		/* Without any route the link may come back, and the stream with it. */
+		if (c->state == OPEN && ip_is_set(&c->info.local) && source_for(s, &c->info.peer, &source) &&
+		    !ip_eq(&source, &c->info.local))
+			conn_fail(c, "the route left our address");
+	}
 }
 
 static void conn_done(struct tlsconn *c, CURLcode result)

@@ -63,6 +63,10 @@ struct mono tlsconn_deadline(const struct tlsconn_set *s);
 void tlsconn_run(struct tlsconn_set *s, struct mono now);
 bool tlsconn_poll(struct tlsconn_set *s, struct tlsconn_event *ev);
 
+/* The routes changed: ends, with CLOSED, each open stream that would leave from another address now. Its packets
+ * take the new way with the old source, so no answer comes back, and that would show only after seconds. */
+void tlsconn_rerouted(struct tlsconn_set *s);
+
 /* Starts connecting; 'id' is the caller's and must not be in use. OPENED or CLOSED follows.
  * Returns 0, -EEXIST, -ENOBUFS (TLSCONN_MAX) or -ENOMEM. */
 MESH_MUST_USE int tlsconn_open(struct tlsconn_set *s, struct mono now, uint32_t id,

@@ -15,6 +15,7 @@ void ladder_init(struct ladder *l, struct mono now, struct pathself *self)
 {
 	*l = (struct ladder){ .self = self,
 			      .unanswered_since = MONO_NEVER,
+			      .rx_since = MONO_NEVER,
 			      .suspect_since = MONO_NEVER,
 			      .probe_at = MONO_NEVER,
 			      .heartbeat_at = MONO_NEVER,
@@ -28,7 +29,7 @@ void ladder_wipe(struct ladder *l)
 {
 	prober_wipe(&l->prober);
 	memset(l, 0, sizeof(*l));
-	l->unanswered_since = l->suspect_since = l->probe_at = l->heartbeat_at = l->cmm_at =
+	l->unanswered_since = l->rx_since = l->suspect_since = l->probe_at = l->heartbeat_at = l->cmm_at =
 		MONO_NEVER;
 	l->prober.retry_at = MONO_NEVER;
 }
@@ -316,7 +317,7 @@ bool ladder_input_pong(struct ladder *l, struct mono now, const struct path_addr
 		if (!c)
 			return true;
 		path.mtu = c->mtu;
-		l->seen_as = pong->src;
+		path.seen_as = l->seen_as = pong->src;
 	} else if (ping.to.kind == PATH_RELAY) {
 		note_relay_pong(l, now, &path);
 		/* A server that was lost meanwhile is not taken back by a late Pong. */
@@ -401,8 +402,7 @@ void ladder_input_received(struct ladder *l, struct mono now, const struct path_
 	if (!speaks_disco(l) || !ladder_has_best(l))
 		return;
 	if (path_eq(from, &l->best.path)) {
-		l->last_rx = now;
-		l->unanswered_since = MONO_NEVER;
+		ladder_watch_received(l, now);
 		if (l->is_silent)
 			l->best.trusted_until = mono_add_ms(now, TRUST_MS);
 	} else {
@@ -728,19 +728,26 @@ static bool poll_pong(struct ladder *l, struct ladder_out *out)
 static bool poll_cmm(struct ladder *l, struct mono now, struct ladder_out *out)
 {
 	const struct path_addr derp = ladder_derp(l);
+	const bool is_due = mono_due(l->cmm_at, now);
+	struct disco_eps *eps = &out->msg.call_me_maybe;
 
-	if (!mono_due(l->cmm_at, now))
+	if (derp.kind != PATH_DERP) {
+		if (is_due)
+			l->cmm_at = MONO_NEVER;
 		return false;
-	l->cmm_at = MONO_NEVER;
-	/* An empty list would delete what the peer knows (trap 8). */
-	if (derp.kind != PATH_DERP || l->self->n_eps == 0)
-		return false;
+	}
 	out->kind = LADDER_SEND;
 	out->path = derp;
 	out->msg = (struct disco_msg){ .type = DISCO_CALL_ME_MAYBE };
-	out->msg.call_me_maybe.n_eps = (uint16_t)l->self->n_eps;
-	out->msg.call_me_maybe.n_total = (uint16_t)l->self->n_eps;
-	memcpy(out->msg.call_me_maybe.eps, l->self->eps, l->self->n_eps * sizeof(l->self->eps[0]));
+	if (ladder_poll_call_off(l, eps))
+		return true;
+	if (is_due)
+		l->cmm_at = MONO_NEVER;
+	/* An empty list would delete what the peer knows (trap 8). */
+	if (!is_due || l->self->n_eps == 0)
+		return false;
+	eps->n_eps = eps->n_total = (uint16_t)l->self->n_eps;
+	memcpy(eps->eps, l->self->eps, l->self->n_eps * sizeof(l->self->eps[0]));
 	return true;
 }
 

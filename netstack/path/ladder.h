@@ -123,6 +123,7 @@ struct ladder_best {
 	uint32_t mtu; /* proven wire MTU; 1360 without a probe */
 	struct mono trusted_until;
 	struct mono last_pong;
+	struct ep seen_as; /* direct: this node's address there, as the peer sees it; unset = unknown */
 };
 
 struct ladder {
@@ -148,6 +149,7 @@ struct ladder {
 	struct mono last_sent;        /* last external send noted */
 	struct mono unanswered_since; /* first send since 'last_rx'; NEVER = none */
 	struct mono last_rx;          /* last authenticated packet or Pong on 'best' */
+	struct mono rx_since;         /* packets have come by 'best' without a pause since; NEVER = they don't */
 	struct mono flow_since;       /* begin of the present activity */
 	int64_t srtt_ns;              /* smoothed round trip of 'best'; 0 = unknown */
 	/* Watching 'best'. */
@@ -163,6 +165,15 @@ struct ladder {
 	struct mono cmm_at;               /* when a CallMeMaybe is due; NEVER = none */
 	bool cmm_waits;                   /* for own endpoints */
 	struct mono last_cmm;             /* when one was last wanted; ZERO = never */
+	/* Calling the peer off a dead path (ladder_call_off()). */
+	enum ladder_call_off {
+		LADDER_OFF_NONE,
+		LADDER_OFF_NAME,  /* due: a CallMeMaybe that names the dead address too */
+		LADDER_OFF_WAITS, /* that one went out */
+		LADDER_OFF_LEAVE, /* due: one without it, upon which the peer forgets it */
+		LADDER_OFF_DONE,  /* until suspicion ends */
+	} call_off;
+	struct ep off_addr; /* this node's address on the dead path */
 	size_t n_relay_servers;           /* candidate servers known to the node */
 	/* Outputs waiting for ladder_poll(). */
 	struct ladder_pong {

@@ -23,7 +23,10 @@ enum {
 	SILENCE_RTTS = 4,
 	HINT_QUIET_MS = 250, /* notes are 100 ms apart: less says nothing */
 	HINT_PONG_MS = 500,
+	RX_PAUSE_MS = 250,   /* packets further apart are not one run */
+	RX_RUN_MS = 500,     /* a run so long that breaks off is worth a Ping, though nothing of ours waits */
 	LEAVE_MS = 1000,         /* suspect this long: take a rung that answers */
+	OFF_QUIET_MS = 500,      /* nothing came by a suspect path for so long: the peer should leave it too */
 	SUSPECT_FRESH_MS = 500,  /* own endpoints from before the silence are gathered anew when a path fails, */
 	ACTIVE_FRESH_MS = 3500,  /* ... for a flow that is not direct yet, */
 	BLOCKED_FRESH_MS = 9000, /* ... and where no STUN answer comes, which costs TLS connections */
@@ -87,11 +90,15 @@ struct path_addr ladder_next_rung(const struct ladder *l, struct mono now);
 /* Pings best; counts as unanswered until its Pong. */
 void ladder_probe(struct ladder *l, struct mono now, enum prober_purpose purpose);
 void ladder_suspect(struct ladder *l, struct mono now, const char *why);
+/* Notes a packet of the peer that came by best. */
+void ladder_watch_received(struct ladder *l, struct mono now);
 /* Sets the time of the next look at best. */
 void ladder_watch_arm(struct ladder *l, struct mono now);
 void ladder_watch_tick(struct ladder *l, struct mono now);
 /* Authenticated data came by another path than best. */
 void ladder_watch_hint(struct ladder *l, struct mono now);
+/* The CallMeMaybe that is due to call the peer off a dead path, as addresses. False: none. */
+bool ladder_poll_call_off(struct ladder *l, struct disco_eps *out);
 /* Pings the relay paths other than best, and forgets those that are dead. */
 void ladder_keep_warm(struct ladder *l, struct mono now);
 bool ladder_has_warm_relay(const struct ladder *l, struct mono now);

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* Which path is best, and the watch over it while a flow is active.
  *
- *   silence  nothing authenticated came back on best for max(300 ms, 4 x srtt) although packets
- * leave probe    a Ping on best; a second one at least 300 ms later if the first stays unanswered
+ *   silence  nothing authenticated came by best for max(300 ms, 4 x srtt) although packets leave, or
+ *            behind a run of packets: who only receives must notice too
+ *   probe    a Ping on best; a second one at least 300 ms later if the first stays unanswered
  *   suspect  both unanswered: packets go by best and by the next rung, everything else is pinged
  *   leave    a second later the next rung that answers becomes best; after 3 s DERP alone
+ *   call off the peer is told by DERP to leave it too, since a stock one trusts it for 6.5 s
  *
  * Only a Pong on best ends suspicion: data from the peer proves one direction only. */
 #include "base/log.h"
@@ -79,6 +81,7 @@ static void end_suspicion(struct ladder *l)
 	l->probes = 0;
 	l->is_hinted = false;
 	l->probe_at = MONO_NEVER;
+	l->call_off = LADDER_OFF_NONE;
 }
 
 void ladder_set_best(struct ladder *l, struct mono now, const struct ladder_best *path)
@@ -93,7 +96,7 @@ void ladder_set_best(struct ladder *l, struct mono now, const struct ladder_best
 	l->best = *path;
 	l->srtt_ns = path->latency_ns;
 	l->last_rx = now;
-	l->unanswered_since = MONO_NEVER;
+	l->unanswered_since = l->rx_since = MONO_NEVER;
 	end_suspicion(l);
 }
 
@@ -168,13 +171,14 @@ struct path_addr ladder_next_rung(const struct ladder *l, struct mono now)
 static void proved_again(struct ladder *l, struct mono now, const struct ladder_best *path)
 {
 	l->best.latency_ns = path->latency_ns;
+	l->best.seen_as = path->seen_as;
 	l->best.last_pong = path->last_pong;
 	l->best.trusted_until = path->trusted_until;
 	if (path->mtu > l->best.mtu)
 		l->best.mtu = path->mtu;
 	note_rtt(l, path->latency_ns);
 	l->last_rx = now;
-	l->unanswered_since = MONO_NEVER;
+	l->unanswered_since = l->rx_since = MONO_NEVER;
 	end_suspicion(l);
 }
 
@@ -242,6 +246,37 @@ static void ping_others(struct ladder *l, struct mono now)
 		l->derp_ping = now;
 }
 
+/* A stock peer sends by a direct path alone for up to 6.5 s after the last Pong, dead or not. It leaves the path
+ * at once when a CallMeMaybe lacks an address that an earlier one had (disco 6), and asks all others. So the
+ * first one names this node's address on the path, and the second one, when nothing came by it since, does not. */
+static void call_off(struct ladder *l, struct mono now)
+{
+	if (l->call_off == LADDER_OFF_NONE && l->best.path.kind == PATH_DIRECT && ep_is_set(&l->best.seen_as)) {
+		l->off_addr = l->best.seen_as;
+		l->call_off = LADDER_OFF_NAME;
+	} else if (l->call_off == LADDER_OFF_WAITS && mono_due(mono_add_ms(l->last_rx, OFF_QUIET_MS), now)) {
+		l->call_off = LADDER_OFF_LEAVE;
+	}
+}
+
+bool ladder_poll_call_off(struct ladder *l, struct disco_eps *out)
+{
+	const struct pathself *self = l->self;
+	const bool with_addr = l->call_off == LADDER_OFF_NAME;
+
+	if (!with_addr && l->call_off != LADDER_OFF_LEAVE)
+		return false;
+	l->call_off = with_addr ? LADDER_OFF_WAITS : LADDER_OFF_DONE;
+	out->n_eps = 0;
+	if (with_addr)
+		out->eps[out->n_eps++] = l->off_addr;
+	for (size_t i = 0; i < self->n_eps && out->n_eps < DISCO_EPS_MAX; i++)
+		if (!ep_eq(&self->eps[i], &l->off_addr))
+			out->eps[out->n_eps++] = self->eps[i];
+	out->n_total = out->n_eps;
+	return true;
+}
+
 void ladder_suspect(struct ladder *l, struct mono now, const char *why)
 {
 	char text[PATH_TEXT_MAX], key[KEY_SHORT_MAX];
@@ -261,6 +296,7 @@ void ladder_suspect(struct ladder *l, struct mono now, const char *why)
 	if (l->best.path.kind == PATH_RELAY)
 		ladder_probe(l, now, PROBER_EXTRA);
 	ladder_maybe_relays(l, now);
+	call_off(l, now);
 	l->probe_at = mono_add_ms(now, SILENCE_MS);
 }
 
@@ -282,21 +318,40 @@ static void tick_suspect(struct ladder *l, struct mono now)
 		ladder_drop_best(l, now, "no answer");
 		return;
 	}
+	call_off(l, now);
 	ladder_probe(l, now, PROBER_EXTRA);
 	ladder_keep_warm(l, now);
 	l->probe_at = mono_add_ms(now, SILENCE_MS);
 }
 
+/* Did packets come long enough that their end needs a reason? */
+static bool has_run(const struct ladder *l)
+{
+	return !mono_is_never(l->rx_since) && mono_due(mono_add_ms(l->rx_since, RX_RUN_MS), l->last_rx);
+}
+
 void ladder_watch_arm(struct ladder *l, struct mono now)
 {
-	struct mono since;
+	struct mono since = l->last_rx;
 
 	(void)now;
 	if (!ladder_has_best(l) || l->is_silent || l->is_wireguard_only || ladder_is_suspect(l) ||
-	    l->probes > 0 || mono_is_never(l->unanswered_since))
+	    l->probes > 0 || (mono_is_never(l->unanswered_since) && !has_run(l)))
 		return;
-	since = mono_max(l->last_rx, l->unanswered_since);
+	if (!mono_is_never(l->unanswered_since))
+		since = mono_max(since, l->unanswered_since);
 	l->probe_at = mono_add_ms(since, silence_ms(l));
+}
+
+void ladder_watch_received(struct ladder *l, struct mono now)
+{
+	if (mono_is_never(l->rx_since) || mono_due(mono_add_ms(l->last_rx, RX_PAUSE_MS), now))
+		l->rx_since = now;
+	l->last_rx = now;
+	l->unanswered_since = MONO_NEVER;
+	/* The tick moves it on while packets come. */
+	if (mono_is_never(l->probe_at))
+		ladder_watch_arm(l, now);
 }
 
 void ladder_watch_tick(struct ladder *l, struct mono now)

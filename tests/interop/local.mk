@@ -1,6 +1,8 @@
 # Tests against real nodes, servers and tools; see README in this folder. They need root, namespaces and Go.
 INTEROP_TESTS = \
-	tests/interop/mixes.py
+	tests/interop/mixes.py \
+	tests/interop/silence.py \
+	tests/interop/soak.py
 # How many run at a time, and the seconds each may take: they mostly wait.
 INTEROP_JOBS = 2
 INTEROP_LIMIT = 900

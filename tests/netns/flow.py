@@ -21,6 +21,12 @@ def record(seq):
     return struct.pack("!Q", seq) + hashlib.sha256(b"%d" % seq).digest() * 7 + bytes(24)
 
 
+def longest_gap(moments, since, until):
+    """The longest time without one of the moments between two others."""
+    inside = [t for t in moments if since <= t <= until]
+    return max(b - a for a, b in zip([since, *inside], [*inside, until]))
+
+
 class _Flow:
     def __init__(self, every_s):
         self.every_s = every_s
@@ -45,9 +51,7 @@ class _Flow:
 
     def silence(self, since, until=None):
         """The longest time without an echo between two moments."""
-        until = until or time.monotonic()
-        inside = [t for t in self.arrivals if since <= t <= until]
-        return max(b - a for a, b in zip([since, *inside], [*inside, until]))
+        return longest_gap(self.arrivals, since, until or time.monotonic())
 
     def arrived_since(self, since):
         return bool(self.arrivals) and self.arrivals[-1] >= since
@@ -123,6 +127,7 @@ class UdpFlow(_Flow):
     def __init__(self, a, b, a_addr, b_addr, every_s=0.02, port=7701):
         super().__init__(every_s)
         self.n_heard = collections.Counter()
+        self.heard_at = []  # (monotonic seconds) of each arrival at 'b', before it is echoed
         self.client, self.server = a.socket(), b.socket()
         self.client.bind((a_addr, port))
         self.server.bind((b_addr, port))
@@ -144,6 +149,8 @@ class UdpFlow(_Flow):
             data, sender = self.server.recvfrom(2048)
             if not data:
                 return  # shut down
+            if data[:8] == self.tag:
+                self.heard_at.append(time.monotonic())
             self.server.sendto(data, sender)
 
     def _receive(self):

@@ -18,6 +18,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 
 import nat
@@ -132,6 +133,20 @@ def sweep():
         prefix = "mesh%s-" % owner
         _drop_namespaces(n for n in os.listdir("/run/netns") if n.startswith(prefix))
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _make_run_dir(path):
+    """It appears with its owner's start time in it: the sweep of another lab must not take it for an orphan."""
+    unnamed = tempfile.mkdtemp(prefix="meshd-lab-new-", dir=os.path.dirname(RUN_DIR))
+    with open(os.path.join(unnamed, "start"), "w") as f:
+        f.write(_start_time(os.getpid()))
+    while True:
+        os.makedirs(RUN_DIR, mode=0o700, exist_ok=True)
+        try:
+            os.rename(unnamed, path)
+            return
+        except FileNotFoundError:
+            continue  # the last other lab took RUN_DIR with it
 
 
 class Host:
@@ -286,9 +301,7 @@ class Lab:
         self.dir = os.path.join(RUN_DIR, str(os.getpid()))
         self.namespaces, self.cleanups = [], []
         self.n_public, self.n_nats = 0, 0
-        os.makedirs(self.dir, mode=0o700, exist_ok=True)
-        with open(os.path.join(self.dir, "start"), "w") as f:
-            f.write(_start_time(os.getpid()))
+        _make_run_dir(self.dir)
         self.home_fd = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         atexit.register(self.close)
         for sig in (signal.SIGTERM, signal.SIGHUP):

@@ -336,6 +336,102 @@ static void silence_makes_an_active_path_suspect_within_a_second(void **state)
 	assert_int_equal(r->self.n.failover, 1);
 }
 
+/* Who echoes sends nothing more when nothing comes: the end of a run of packets alone must make it look. */
+static void a_run_that_breaks_off_is_looked_into(void **state)
+{
+	struct rig *r = *state;
+	const struct path_addr p1 = path_direct(&E1);
+	struct mono dead;
+
+	answer(r, &p1, 20);
+	run(r, 3000, true);
+	for (int i = 0; i < 20; i++) {
+		run(r, 100, true);
+		ladder_input_received(&r->l, r->now, &p1);
+	}
+	forget(r);
+	/* A flow that just ended costs one Ping. */
+	run(r, 700, false);
+	assert_in_range(n_sent(r, DISCO_PING, &p1), 1, 2);
+	assert_false(r->l.published.is_suspect);
+	for (int i = 0; i < 20; i++) {
+		run(r, 100, true);
+		ladder_input_received(&r->l, r->now, &p1);
+	}
+	r->n_answers = 0;
+	dead = r->now;
+	while (!r->l.published.is_suspect && mono_before(r->now, mono_add_s(dead, 5)))
+		run(r, 10, false);
+	assert_in_range(mono_since_ms(r->now, dead), 300, 1000);
+}
+
+/* How many CallMeMaybes since forget() name the address, and how many do not. */
+static void count_calls(const struct rig *r, const struct ep *addr, size_t *n_with, size_t *n_without)
+{
+	*n_with = *n_without = 0;
+	for (size_t i = 0; i < r->n_outs; i++) {
+		const struct disco_eps *eps = &r->outs[i].msg.call_me_maybe;
+		bool is_named = false;
+
+		if (r->outs[i].kind != LADDER_SEND || r->outs[i].msg.type != DISCO_CALL_ME_MAYBE)
+			continue;
+		assert_int_equal(r->outs[i].path.kind, PATH_DERP);
+		for (size_t k = 0; k < eps->n_eps; k++)
+			is_named = is_named || ep_eq(&eps->eps[k], addr);
+		if (is_named && *n_without == 0)
+			++*n_with;
+		else if (!is_named)
+			++*n_without;
+	}
+}
+
+/* A stock peer trusts a direct path for 6.5 s, unless a CallMeMaybe lacks what an earlier one named. */
+static void the_peer_is_called_off_a_dead_direct_path(void **state)
+{
+	struct rig *r = *state;
+	const struct path_addr p1 = path_direct(&E1);
+	size_t n_with, n_without;
+
+	answer(r, &p1, 20);
+	run(r, 3000, true);
+	assert_true(ep_eq(&r->l.best.seen_as, &OWN));
+	r->n_answers = 0;
+	forget(r);
+	while (!r->l.published.is_suspect)
+		run(r, 10, true);
+	run(r, 250, true);
+	count_calls(r, &OWN, &n_with, &n_without);
+	assert_in_range(n_with, 1, 2);
+	assert_int_equal(n_without, 0);
+	run(r, 100, true);
+	count_calls(r, &OWN, &n_with, &n_without);
+	assert_int_equal(n_without, 1);
+	/* Once: it may come back at any time after. */
+	run(r, 10000, true);
+	count_calls(r, &OWN, &n_with, &n_without);
+	assert_int_equal(n_without, 1);
+}
+
+/* Lost Pongs alone, while data still comes by the path, are no reason for the peer to leave it. */
+static void the_peer_stays_on_a_path_that_brings_its_data(void **state)
+{
+	struct rig *r = *state;
+	const struct path_addr p1 = path_direct(&E1);
+	size_t n_with, n_without;
+
+	answer(r, &p1, 20);
+	run(r, 3000, true);
+	r->n_answers = 0;
+	forget(r);
+	for (int i = 0; i < 60; i++) {
+		run(r, 50, true);
+		ladder_input_received(&r->l, r->now, &p1);
+	}
+	assert_true(r->self.n.suspect > 0);
+	count_calls(r, &OWN, &n_with, &n_without);
+	assert_int_equal(n_without, 0);
+}
+
 static void two_lost_pings_far_apart_leave_an_idle_path_alone(void **state)
 {
 	struct rig *r = *state;
@@ -579,6 +675,9 @@ int main(void)
 		T(heartbeats_end_45_s_after_the_last_packet),
 		T(a_pong_makes_a_path_trusted_for_6500_ms),
 		T(silence_makes_an_active_path_suspect_within_a_second),
+		T(a_run_that_breaks_off_is_looked_into),
+		T(the_peer_is_called_off_a_dead_direct_path),
+		T(the_peer_stays_on_a_path_that_brings_its_data),
 		T(two_lost_pings_far_apart_leave_an_idle_path_alone),
 		T(a_warm_relay_takes_over_from_a_dead_direct_path),
 		T(pings_are_answered_and_their_source_is_tried),
