@@ -67,6 +67,8 @@ static void print_status(struct cli *c, const struct relayinfo *r)
 	(void)fprintf(c->out, "Forwarded: %llu packets, %llu bytes\n", (unsigned long long)r->packets,
 		      (unsigned long long)r->bytes);
 	(void)fprintf(c->out, "May use it: %lld peers\n", (long long)r->allowed_peers);
+	if (r->firewall_note)
+		(void)fprintf(c->out, "Warning: %s\n", out_safe(safe, sizeof(safe), r->firewall_note));
 	if (r->firewall_hint)
 		(void)fprintf(c->out, "Firewall: a firewall is active; to open the port: %s\n",
 			      out_safe(safe, sizeof(safe), r->firewall_hint));

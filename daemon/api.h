@@ -104,6 +104,8 @@ struct api_backend {
 	int (*metrics)(void *ctx, struct metrics_input *in);
 	/* Fills an empty '*r'; the caller wipes. */
 	int (*relay)(void *ctx, struct relayinfo *r);
+	/* The same as JSON by api_reply_json(), once the firewall was looked at. */
+	void (*relay_report)(void *ctx, struct api_token token);
 	/* Fills an empty '*p' for the peer that has 'ip'; -ENOENT. */
 	int (*path)(void *ctx, const struct ip *ip, struct pathinfo *p);
 	/* The network map as JSON for the bus and `debug netmap`; appended to '*out'. */

@@ -52,14 +52,8 @@ static void get_metrics(struct api *api, const struct api_req *req)
 static void get_relay(struct api *api, const struct api_req *req)
 {
 	const struct api_backend *b = api_backend(api);
-	struct relayinfo r = { 0 };
-	struct bytes doc = { 0 };
-	int err = b->relay(b->ctx, &r);
 
-	if (!err)
-		err = relayinfo_write(&doc, &r, "\t");
-	relayinfo_wipe(&r);
-	send_doc(api, req, &doc, err);
+	b->relay_report(b->ctx, req->token);
 }
 
 static void get_path(struct api *api, const struct api_req *req)

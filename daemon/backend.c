@@ -106,51 +106,6 @@ static int backend_whois(void *ctx, const struct ip *ip, const struct node_key *
 	return whois_find(ctx, ip, key, who);
 }
 
-static void firewall_look(void *ctx)
-{
-	struct meshd *m = ctx;
-
-	m->firewall_found = nft_detect();
-}
-
-static void firewall_looked(void *ctx, bool did_run, struct mono now)
-{
-	struct meshd *m = ctx;
-
-	if (!did_run)
-		return;
-	m->firewall = m->firewall_found;
-	m->firewall_at = now;
-}
-
-void backend_look_at_firewall(struct meshd *m, struct mono now)
-{
-	if (m->firewall_job.is_queued ||
-	    (!mono_is_zero(m->firewall_at) &&
-	     mono_before(now, mono_add_s(m->firewall_at, MESHD_FIREWALL_S))))
-		return;
-	m->firewall_job.run = firewall_look;
-	m->firewall_job.done = firewall_looked;
-	m->firewall_job.ctx = m;
-	loop_job_post(m->loop, &m->firewall_job);
-}
-
-static int backend_relay(void *ctx, struct relayinfo *r)
-{
-	struct meshd *m = ctx;
-	char hint[NFT_HINT_MAX];
-	int err;
-
-	relaystat_collect(m);
-	err = engine_relayinfo(m->engine, loop_now(m->loop), r);
-	if (err || !r->bound_port)
-		return err;
-	backend_look_at_firewall(m, loop_now(m->loop));
-	nft_hint(hint, m->firewall, r->bound_port);
-	r->firewall_hint = *hint ? strdup(hint) : NULL;
-	return 0;
-}
-
 static int backend_path(void *ctx, const struct ip *ip, struct pathinfo *p)
 {
 	struct meshd *m = ctx;
@@ -493,6 +448,7 @@ void backend_init(struct meshd *m)
 					   .whois = backend_whois,
 					   .metrics = backend_metrics,
 					   .relay = backend_relay,
+					   .relay_report = backend_relay_report,
 					   .path = backend_path,
 					   .net_map = backend_net_map,
 					   .debug = backend_debug,

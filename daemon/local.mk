@@ -79,7 +79,7 @@ meshd_SOURCES = \
 	daemon/main.c \
 	daemon/meshd.c daemon/meshd.h \
 	daemon/act.c \
-	daemon/backend.c daemon/bus.c \
+	daemon/backend.c daemon/backend_relay.c daemon/bus.c \
 	daemon/coordconf.c daemon/coordconf.h \
 	daemon/coordrole.c daemon/coordrole.h \
 	daemon/coordurl.c daemon/coordurl.h \

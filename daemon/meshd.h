@@ -38,7 +38,7 @@ enum {
 	MESHD_WAITERS_MAX = 16,
 	MESHD_READY_MAX = 64,
 	MESHD_RELAY_STATS_S = 5,
-	MESHD_FIREWALL_S = 30, /* how old the knowledge about the firewall may be */
+	MESHD_FIREWALL_S = 2,  /* how old the knowledge about the firewall may be */
 	MESHD_COUNTERS_MAX = 128,
 	MESHD_WHOIS_CAPS_MAX = 64,
 	MESHD_RELAYS_SHOWN = 64,
@@ -103,6 +103,8 @@ struct meshd {
 	struct loop_job firewall_job;
 	struct nft_firewall firewall, firewall_found;
 	struct mono firewall_at; /* ZERO = never looked */
+	struct api_token relay_waiters[MESHD_WAITERS_MAX]; /* reports that wait for the look */
+	size_t n_relay_waiters;
 	bool dp_dirty;           /* dp reported events */
 	char host_error[RTNL_ERR_MAX];
 	struct map_cap whois_caps[MESHD_WHOIS_CAPS_MAX];
@@ -149,6 +151,9 @@ void backend_init(struct meshd *m);
  * fails and nothing changed. */
 MESH_MUST_USE int backend_change_prefs(struct meshd *m, const struct prefs *next, uint64_t changed,
 				       char err[static API_ERR_MAX]);
+/* backend_relay.c */
+int backend_relay(void *ctx, struct relayinfo *r);
+void backend_relay_report(void *ctx, struct api_token token);
 /* Has the helper thread look which firewall is active, unless that is known well enough. */
 void backend_look_at_firewall(struct meshd *m, struct mono now);
 void backend_ping_result(struct meshd *m, const struct engine_out *o);

@@ -139,6 +139,78 @@ static bool is_closed(const cJSON *list, const cJSON *chain)
 	return last && drops_all(last);
 }
 
+static void note_tailnet_only(struct nft_firewall *fw, long port)
+{
+	for (size_t i = 0; port > 0 && port <= UINT16_MAX && i < ARRAY_LEN(fw->tailnet_only); i++) {
+		if (fw->tailnet_only[i])
+			continue;
+		fw->tailnet_only[i] = (uint16_t)port;
+		return;
+	}
+}
+
+bool nft_is_tailnet_only(const struct nft_firewall *fw, uint16_t port)
+{
+	for (size_t i = 0; i < ARRAY_LEN(fw->tailnet_only); i++)
+		if (port && fw->tailnet_only[i] == port)
+			return true;
+	return false;
+}
+
+/* "ip saddr 100.64.0.0/10 udp dport N accept", in any order, with whatever else. */
+static void look_at_rule(struct nft_firewall *fw, const cJSON *rule)
+{
+	bool is_narrow = false, accepts = false;
+	long port = 0;
+	const cJSON *e;
+
+	cJSON_ArrayForEach(e, cJSON_GetObjectItemCaseSensitive(rule, "expr"))
+	{
+		const cJSON *m = cJSON_GetObjectItemCaseSensitive(e, "match");
+		const cJSON *left = cJSON_GetObjectItemCaseSensitive(m, "left");
+		const cJSON *load = cJSON_GetObjectItemCaseSensitive(left, "payload");
+		const cJSON *right = cJSON_GetObjectItemCaseSensitive(m, "right");
+		const cJSON *prefix = cJSON_GetObjectItemCaseSensitive(right, "prefix");
+
+		if (strcmp(text_of(load, "field"), "saddr") == 0)
+			is_narrow = strcmp(text_of(prefix, "addr"), "100.64.0.0") == 0;
+		if (strcmp(text_of(load, "protocol"), "udp") == 0 && strcmp(text_of(load, "field"), "dport") == 0 &&
+		    cJSON_IsNumber(right))
+			port = (long)right->valuedouble;
+		accepts |= cJSON_HasObjectItem(e, "accept");
+	}
+	if (is_narrow && accepts)
+		note_tailnet_only(fw, port);
+}
+
+/* The number behind a word of a line, or 0. */
+static long number_behind(const char *line, size_t len, const char *word)
+{
+	const char *at = strstr(line, word);
+
+	return at && at < line + len ? strtol(at + strlen(word), NULL, 10) : 0;
+}
+
+static bool names_tailnet(const char *line, size_t len)
+{
+	const char *at = strstr(line, " 100.64.0.0/10 ");
+
+	return at && at < line + len;
+}
+
+void nft_parse_ufw(struct nft_firewall *fw, const char *text)
+{
+	static const char mark[] = "### tuple ### allow udp ";
+
+	for (const char *line = text; *line;) {
+		const size_t len = strcspn(line, "\n");
+
+		if (strncmp(line, mark, sizeof(mark) - 1) == 0 && names_tailnet(line, len))
+			note_tailnet_only(fw, strtol(line + sizeof(mark) - 1, NULL, 10));
+		line += len + (line[len] == '\n');
+	}
+}
+
 struct nft_firewall nft_parse_ruleset(const char *json, size_t size)
 {
 	cJSON *root = cJSON_ParseWithLength(json, size);
@@ -150,23 +222,23 @@ struct nft_firewall nft_parse_ruleset(const char *json, size_t size)
 		const cJSON *chain = cJSON_GetObjectItemCaseSensitive(e, "chain");
 		const char *family = text_of(chain, "family"), *table = text_of(chain, "table");
 
+		look_at_rule(&fw, cJSON_GetObjectItemCaseSensitive(e, "rule"));
 		/* Packets for this host by IP; an accept elsewhere does not help against a drop
 		 * here. */
 		if (!chain || strcmp(text_of(chain, "hook"), "input") != 0 ||
 		    (strcmp(family, "ip") != 0 && strcmp(family, "ip6") != 0 &&
 		     strcmp(family, "inet") != 0) ||
-		    !is_closed(list, chain))
+		    fw.kind != NFT_NONE || !is_closed(list, chain))
 			continue;
 		/* What the iptables program made is changed with it. */
 		if (strcmp(table, "filter") == 0 && strcmp(text_of(chain, "name"), "INPUT") == 0) {
 			fw.kind = NFT_IPTABLES;
-			break;
+			continue;
 		}
 		fw.kind = NFT_NFTABLES;
 		(void)snprintf(fw.family, sizeof(fw.family), "%s", family);
 		(void)snprintf(fw.table, sizeof(fw.table), "%s", table);
 		(void)snprintf(fw.chain, sizeof(fw.chain), "%s", text_of(chain, "name"));
-		break;
 	}
 	cJSON_Delete(root);
 	return fw;
@@ -182,8 +254,14 @@ struct nft_firewall nft_parse_iptables(const char *text)
 
 		if (strncmp(line, "-P INPUT DROP", 13) == 0)
 			fw.kind = NFT_IPTABLES;
-		if (strncmp(line, "-A INPUT ", 9) == 0)
+		if (strncmp(line, "-A INPUT ", 9) == 0) {
+			const size_t len = strcspn(line, "\n");
+			const char *accept = strstr(line, "-j ACCEPT");
+
 			last = line;
+			if (names_tailnet(line, len) && accept && accept < line + len)
+				note_tailnet_only(&fw, number_behind(line, len, "--dport "));
+		}
 		line = end ? end + 1 : line + strlen(line);
 	}
 	/* A last rule without conditions. */
@@ -204,6 +282,17 @@ static bool ufw_is_on(void)
 	if (f)
 		(void)fclose(f);
 	return on;
+}
+
+static void look_at_ufw(struct nft_firewall *fw)
+{
+	FILE *f = fopen("/etc/ufw/user.rules", "re");
+	char line[512];
+
+	while (f && fgets(line, sizeof(line), f))
+		nft_parse_ufw(fw, line);
+	if (f)
+		(void)fclose(f);
 }
 
 /* The old kernel tables, which nft does not show. */
@@ -230,6 +319,7 @@ struct nft_firewall nft_detect(void)
 
 	if (ufw_is_on()) {
 		fw.kind = NFT_UFW;
+		look_at_ufw(&fw);
 		return fw;
 	}
 	if (run(firewalld, &out))

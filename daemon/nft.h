@@ -4,6 +4,7 @@
 #ifndef DAEMON_NFT_H
 #define DAEMON_NFT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,6 +22,9 @@ struct nft_firewall {
 	char family[8];
 	char table[64];
 	char chain[64];
+	/* UDP ports that a rule opens for the mesh's addresses (100.64.0.0/10) alone: relays are reached from
+	 * public ones. 0 = none. */
+	uint16_t tailnet_only[4];
 };
 
 enum { NFT_HINT_MAX = 320 };
@@ -35,6 +39,9 @@ char *nft_hint(char text[static NFT_HINT_MAX], struct nft_firewall fw, uint16_t 
 /* The same for a TCP port. */
 char *nft_hint_tcp(char text[static NFT_HINT_MAX], struct nft_firewall fw, uint16_t port);
 
+/* Is there such a rule for UDP 'port'? Pure. */
+bool nft_is_tailnet_only(const struct nft_firewall *fw, uint16_t port);
+
 /* The parts of nft_detect() that only read text. Pure; for tests. */
 
 /* Finds in the JSON of "nft -j list ruleset" a base chain for input that drops by policy or by a
@@ -42,6 +49,8 @@ char *nft_hint_tcp(char text[static NFT_HINT_MAX], struct nft_firewall fw, uint1
 struct nft_firewall nft_parse_ruleset(const char *json, size_t size);
 /* The same in the output of "iptables -S INPUT". */
 struct nft_firewall nft_parse_iptables(const char *text);
+/* ufw's user.rules: notes the ports in fw->tailnet_only. */
+void nft_parse_ufw(struct nft_firewall *fw, const char *text);
 
 const char *nft_name(enum nft_kind kind); /* "ufw", "firewalld", "iptables", "nftables", "none" */
 

@@ -242,7 +242,7 @@ static void fill_endpoints(const struct engine *e, struct relayinfo *r, bool *ba
 		};
 }
 
-static void fill_servers(const struct engine *e, struct relayinfo *r, bool *bad)
+static void fill_servers(const struct engine *e, struct mono now, struct relayinfo *r, bool *bad)
 {
 	r->servers = calloc(e->relayc.n_servers + 1, sizeof(*r->servers));
 	*bad |= !r->servers;
@@ -261,12 +261,16 @@ static void fill_servers(const struct engine *e, struct relayinfo *r, bool *bad)
 		o->online = s->is_self || n->online == TRI_TRUE;
 		for (size_t j = 0; j < e->n_slots; j++) {
 			const struct epeer *q = e->slots[j];
+			struct ladder_targets t;
 
-			if (!q || q->targets.first.kind != PATH_RELAY ||
-			    es_relay_node(e, &q->targets) != n)
+			if (!q || q->targets.first.kind != PATH_RELAY)
+				continue;
+			t = ep_targets(q, now); /* as measured last, not as it was when it was chosen */
+			if (t.first.kind != PATH_RELAY || es_relay_node(e, &t) != n)
 				continue;
 			o->in_use_by++;
-			o->latency_ms = (double)q->targets.latency_ns / 1e6;
+			if (t.latency_ns && (!o->latency_ms || (double)t.latency_ns / 1e6 < o->latency_ms))
+				o->latency_ms = (double)t.latency_ns / 1e6;
 		}
 		if (!o->online)
 			o->why_not = dup_text("offline", bad);
@@ -301,7 +305,7 @@ int engine_relayinfo(const struct engine *e, struct mono now, struct relayinfo *
 	r->connecting = (int64_t)e->relays.n_live - e->relays.n_bound;
 	fill_endpoints(e, r, &bad);
 	fill_sessions(e, now, r, &bad);
-	fill_servers(e, r, &bad);
+	fill_servers(e, now, r, &bad);
 	if (!bad)
 		return 0;
 	relayinfo_wipe(r);

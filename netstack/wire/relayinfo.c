@@ -62,6 +62,7 @@ static const struct jsonmap_field fields[] = {
 	F(JM_BOOL, "IPv6", has_v6, 0),
 	F(JM_STR, "Error", error, JM_OMIT),
 	F(JM_STR, "FirewallHint", firewall_hint, JM_OMIT),
+	F(JM_STR, "FirewallNote", firewall_note, JM_OMIT),
 	F(JM_I64, "AllowedPeers", allowed_peers, 0),
 	F(JM_U64, "Packets", packets, 0),
 	F(JM_U64, "Bytes", bytes, 0),

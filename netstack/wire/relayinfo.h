@@ -57,6 +57,7 @@ struct relayinfo {
 	uint16_t bound_port;     /* 0 = not running */
 	bool has_v4, has_v6;
 	char *error;             /* why it does not run; null */
+	char *firewall_note;     /* what is wrong with the firewall's rule for the port; null */
 	char *firewall_hint;     /* the line to type when a firewall is active; null */
 	int64_t allowed_peers;   /* peers holding the capability */
 	uint64_t packets, bytes; /* forwarded */

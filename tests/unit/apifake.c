@@ -149,6 +149,19 @@ static int fake_relay(void *ctx, struct relayinfo *r)
 	return 0;
 }
 
+static void fake_relay_report(void *ctx, struct api_token token)
+{
+	struct apifake *f = ctx;
+	struct relayinfo r = { 0 };
+	struct bytes doc = { 0 };
+
+	if (fake_relay(ctx, &r) || relayinfo_write(&doc, &r, NULL))
+		abort();
+	api_reply_json(f->api, token, &doc);
+	relayinfo_wipe(&r);
+	bytes_wipe(&doc);
+}
+
 static int fake_path(void *ctx, const struct ip *ip, struct pathinfo *p)
 {
 	(void)ctx;
@@ -187,7 +200,7 @@ void apifake_init(struct apifake *f)
 		.locked_prefs = fake_locked, .start = fake_start,   .login_interactive = fake_login,
 		.logout = fake_logout,	   .ping = fake_ping,	    .netcheck = fake_netcheck,
 		.derp_map = fake_derp_map, .whois = fake_whois,	    .metrics = fake_metrics,
-		.relay = fake_relay,	   .path = fake_path,	    .subscribed = fake_subscribed,
+		.relay = fake_relay,	   .relay_report = fake_relay_report,	   .path = fake_path,	    .subscribed = fake_subscribed,
 		.health = fake_health,
 		.net_map = fake_net_map,
 		.debug = fake_debug,	   .shutdown = fake_shutdown, .ctx = f,

@@ -91,12 +91,55 @@ static void nft_knows_the_other_tools(void **state)
 	assert_string_equal(nft_name(NFT_IPTABLES), "iptables");
 }
 
+/* A rule that lets the mesh's own addresses in and nobody else is no use to a relay. */
+static void rules_for_the_tailnet_alone_are_noted(void **state)
+{
+#define NARROW(addr, verdict) \
+	"{\"nftables\":[{\"rule\":{\"family\":\"inet\",\"table\":\"t\",\"chain\":\"c\",\"expr\":[" \
+	"{\"match\":{\"op\":\"==\",\"left\":{\"payload\":{\"protocol\":\"ip\",\"field\":\"saddr\"}}," \
+	"\"right\":{\"prefix\":{\"addr\":\"" addr "\",\"len\":10}}}}," \
+	"{\"match\":{\"op\":\"==\",\"left\":{\"payload\":{\"protocol\":\"udp\",\"field\":\"dport\"}}," \
+	"\"right\":40000}},{\"" verdict "\":null}]}}]}"
+	static const struct {
+		const char *json;
+		bool want;
+	} rules[] = {
+		{ NARROW("100.64.0.0", "accept"), true },
+		{ NARROW("192.0.2.0", "accept"), false },
+		{ NARROW("100.64.0.0", "drop"), false },
+	};
+	struct nft_firewall fw = { .kind = NFT_UFW };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rules); i++) {
+		fw = nft_parse_ruleset(rules[i].json, strlen(rules[i].json));
+		assert_int_equal(nft_is_tailnet_only(&fw, 40000), rules[i].want);
+		assert_false(nft_is_tailnet_only(&fw, 40001));
+		assert_false(nft_is_tailnet_only(&fw, 0));
+	}
+	fw = nft_parse_iptables("-P INPUT DROP\n-A INPUT -s 100.64.0.0/10 -p udp -m udp --dport 40000 -j ACCEPT\n"
+				"-A INPUT -s 100.64.0.0/10 -p udp -m udp --dport 40001 -j DROP\n"
+				"-A INPUT -s 192.0.2.0/24 -p udp -m udp --dport 40002 -j ACCEPT\n");
+	assert_true(nft_is_tailnet_only(&fw, 40000));
+	assert_false(nft_is_tailnet_only(&fw, 40001));
+	assert_false(nft_is_tailnet_only(&fw, 40002));
+	assert_int_equal(fw.kind, NFT_IPTABLES);
+	memset(&fw, 0, sizeof(fw));
+	nft_parse_ufw(&fw, "### tuple ### allow udp 40000 0.0.0.0/0 any 100.64.0.0/10 in\n"
+			   "### tuple ### allow udp 40001 0.0.0.0/0 any 0.0.0.0/0 in\n"
+			   "### tuple ### deny udp 40002 0.0.0.0/0 any 100.64.0.0/10 in\n");
+	assert_true(nft_is_tailnet_only(&fw, 40000));
+	assert_false(nft_is_tailnet_only(&fw, 40001));
+	assert_false(nft_is_tailnet_only(&fw, 40002));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(nft_finds_the_chain_that_drops),
 		cmocka_unit_test(nft_reads_legacy_iptables),
 		cmocka_unit_test(nft_knows_the_other_tools),
+		cmocka_unit_test(rules_for_the_tailnet_alone_are_noted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
