@@ -97,7 +97,7 @@ static char *map_text(void *ctx, const char **url, size_t *size)
 {
 	const struct meshd *m = ctx;
 
-	return engine_map_text(m->engine, url, size);
+	return engine_save_map(m->engine, url, size);
 }
 
 void meshd_reload(struct meshd *m, struct mono now)
@@ -312,7 +312,7 @@ static int open_engine(struct meshd *m)
 	host[strcspn(host, ".")] = 0;
 	cfg.saved = has_saved ? &saved : NULL;
 	if (has_saved && *saved.url && store_get_map(m->store, saved.url, &map) == 0) {
-		cfg.cached_map = (const char *)bytes_data(&map);
+		cfg.cached_map = bytes_data(&map);
 		cfg.cached_map_size = bytes_size(&map);
 	}
 	if (store_get_floor(m->store, &floor_s) == 0)

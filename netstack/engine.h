@@ -54,7 +54,7 @@ struct engine_cfg {
 	const struct crypto *crypto;        /* borrowed for the engine's life */
 	const struct prefs *prefs;          /* copied */
 	const struct ctlclient_saved *saved; /* identity of the last run; null = first start */
-	const char *cached_map;             /* map of the last run, as engine_map_text() gave it; null = none */
+	const void *cached_map;             /* map of the last run, as engine_save_map() gave it; null = none */
 	size_t cached_map_size;
 	int64_t stamp_floor_ns;             /* as ENGINE_PERSIST_FLOOR gave it */
 	const char *hostname;               /* of the system */
@@ -94,7 +94,7 @@ enum engine_out_kind {
 	ENGINE_HOST,        /* wanted addresses, routes and state of our interface: 'host' */
 	ENGINE_PERSIST,     /* store 'saved' durably, then engine_persisted() */
 	ENGINE_PERSIST_FLOOR, /* store 'stamp_floor_ns' */
-	ENGINE_PERSIST_MAP, /* the map changed if 'is_on': store engine_map_text() soon; else forget it */
+	ENGINE_PERSIST_MAP, /* the map changed if 'is_on': store engine_save_map() soon; else forget it */
 	ENGINE_STATE,       /* outer state, health or login URL changed: engine_state() */
 	ENGINE_PING_RESULT, /* 'ping' with id 'ping_id' is finished */
 	ENGINE_NETCHECK_DONE, /* engine_netreport() is new */
@@ -296,9 +296,9 @@ struct engine_state {
 struct engine_state engine_state(const struct engine *e);
 const struct prefs *engine_prefs(const struct engine *e);
 const struct netmap *engine_netmap(const struct engine *e); /* null: none */
-/* The map as text for engine_cfg.cached_map of the next start ('*size' bytes; the caller frees), and the server that
- * it is of ('*url', borrowed). Null: there is no map, or out of memory. Costs milliseconds for a large map. */
-MESH_MUST_USE char *engine_map_text(const struct engine *e, const char **url, size_t *size);
+/* The map for engine_cfg.cached_map of the next start ('*size' bytes; the caller frees), and the server that it is of
+ * ('*url', borrowed). Null: there is no map, or out of memory. Costs milliseconds for a large map. */
+MESH_MUST_USE void *engine_save_map(const struct engine *e, const char **url, size_t *size);
 struct node_key engine_node_key(const struct engine *e);
 /* Does the peer-relay policy let any peer use this node? */
 bool engine_relay_has_users(const struct engine *e);

@@ -24,7 +24,7 @@ int em_new_client(struct engine *e, const struct engine_cfg *cfg)
 	struct netmap_change change = { 0 };
 
 	if (cfg->cached_map && cfg->saved &&
-	    ctl_map_response_parse(&msg, cfg->cached_map, cfg->cached_map_size, NULL) == 0) {
+	    netmap_load((const uint8_t *)cfg->cached_map, cfg->cached_map_size, &msg) == 0) {
 		if (netmap_apply(NULL, &msg, NETMAP_FULL, wall_s(e), &e->map, &change) == 0) {
 			e->map_is_cached = true;
 			netmap_change_wipe(&change);
@@ -478,15 +478,17 @@ static void persist_map(struct engine *e, bool is_on)
 		o->is_on = is_on;
 }
 
-char *engine_map_text(const struct engine *e, const char **url, size_t *size)
+void *engine_save_map(const struct engine *e, const char **url, size_t *size)
 {
-	struct json_w w = { 0 };
+	struct bytes out = { .max = CTLJSON_MAP_MAX };
 
 	if (!e->map)
 		return NULL;
 	*url = e->map_url;
-	netmap_write(&w, e->map);
-	return json_w_take(&w, size);
+	if (netmap_save(e->map, &out) != 0)
+		bytes_wipe(&out);
+	*size = bytes_size(&out);
+	return out.buf; /* nothing was consumed: the data is at its start */
 }
 
 void em_take_map(struct engine *e, struct mono now, const struct netmap *map,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The map stream and the lite updates (control-messages 7, 8). */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -233,13 +234,12 @@ static int apply(struct ctlclient *c, struct ctl_map_response *m, const char **r
 	return 0;
 }
 
-/* One message, decoded. */
-static void message(struct ctlclient *c, struct mono now, const char *text, size_t size)
+/* One message, decoded unless 'err' and 'why' tell the reason. */
+static void message(struct ctlclient *c, struct mono now, struct ctl_map_response msg, int err,
+		    const struct ctl_why *why)
 {
-	struct ctl_map_response m;
-	struct ctl_why why = { "" };
-	const char *reason = why.text;
-	int err = ctl_map_response_parse(&m, text, size, &why);
+	struct ctl_map_response m = msg;
+	const char *reason = why->text;
 
 	if (!err) {
 		if (m.control_time_s) {
@@ -269,24 +269,37 @@ static void message(struct ctlclient *c, struct mono now, const char *text, size
 	ctl_map_response_wipe(&m);
 }
 
+/* What is wrong with the text is told at the end. */
+static int read_piece(void *ctx, const uint8_t *p, size_t size)
+{
+	(void)ctl_map_reader_push(ctx, (const char *)p, size);
+	return 0;
+}
+
 static void frame(struct ctlclient *c, struct mono now, const uint8_t *p, size_t size)
 {
-	struct bytes plain = { .max = CTLJSON_MAP_MAX + 1 };
+	struct ctl_map_response m = { 0 };
+	struct ctl_why why = { "out of memory" };
+	struct ctl_map_reader *r;
 	int err;
 
 	if (!zstdframe_is(p, size)) {
-		message(c, now, (const char *)p, size);
+		err = ctl_map_response_parse(&m, (const char *)p, size, &why);
+		message(c, now, m, err, &why);
 		return;
 	}
-	err = zstdframe_decode(&plain, p, size, CTLJSON_MAP_MAX);
-	if (err) {
-		ctlclient_error(c, false, "a map was refused, the one before stays in force: %s",
-				err == -ENOBUFS ? "it is too large" : "its compression is damaged");
-		poll_again(c, now);
-	} else {
-		message(c, now, (const char *)bytes_data(&plain), bytes_size(&plain));
-	}
-	bytes_wipe(&plain);
+	/* A large map is megabytes of text, of which only a piece is here at a time. */
+	r = ctl_map_reader_new();
+	err = r ? zstdframe_pieces(p, size, CTLJSON_MAP_MAX, read_piece, r) : -ENOMEM;
+	if (err == -ENOBUFS)
+		(void)snprintf(why.text, sizeof(why.text), "it is too large");
+	else if (err)
+		(void)snprintf(why.text, sizeof(why.text), "its compression is damaged");
+	if (err)
+		ctl_map_reader_free(r);
+	else
+		err = ctl_map_reader_finish(r, &m, &why);
+	message(c, now, m, err, &why);
 }
 
 void ctlclient_map_data(struct ctlclient *c, struct mono now, const uint8_t *data, size_t size)

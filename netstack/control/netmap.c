@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "control/netmap_priv.h"
+#include "wire/zstdframe.h"
 
 /* --- references --- */
 
@@ -519,23 +520,45 @@ void netmap_change_wipe(struct netmap_change *c)
 
 /* --- cache --- */
 
-void netmap_write(struct json_w *w, const struct netmap *m)
+enum { SAVE_STEP = 64 << 10 };
+
+/* Where the text goes while it is written. */
+struct saver {
+	struct json_w w;
+	struct zstdframe_w *z;
+	struct bytes *out;
+	int err;
+};
+
+/* Compresses what was written so far; without a compressor all of it stays text. */
+static void save_step(struct saver *s, bool is_last)
+{
+	if (s->z && !s->err && (is_last || bytes_size(&s->w.out) >= SAVE_STEP)) {
+		s->err = zstdframe_w_push(s->z, s->out, bytes_data(&s->w.out), bytes_size(&s->w.out), is_last);
+		bytes_consume(&s->w.out, bytes_size(&s->w.out));
+	}
+}
+
+static void write_peers(struct saver *s, const struct netmap *m)
 {
 	const struct map_node *n;
-	char *const *health;
-	const size_t n_health = netmap_health(m, &health);
 	size_t it = 0;
 
-	json_w_obj(w, NULL);
-	ctl_node_write(w, "Node", netmap_self(m));
-	if (m->derp)
-		ctl_derp_map_write(w, "DERPMap", &m->derp->map);
-	if (m->n_peers > 0) {
-		json_w_arr(w, "Peers");
-		while ((n = netmap_next(m, &it)))
-			ctl_node_write(w, NULL, n);
-		json_w_end(w);
+	if (!m->n_peers)
+		return;
+	json_w_arr(&s->w, "Peers");
+	while ((n = netmap_next(m, &it))) {
+		ctl_node_write(&s->w, NULL, n);
+		save_step(s, false);
 	}
+	json_w_end(&s->w);
+}
+
+static void write_rest(struct json_w *w, const struct netmap *m)
+{
+	char *const *health;
+	const size_t n_health = netmap_health(m, &health);
+
 	if (m->dns)
 		ctl_dns_write(w, "DNSConfig", &m->dns->dns);
 	if (*netmap_domain(m))
@@ -559,5 +582,56 @@ void netmap_write(struct json_w *w, const struct netmap *m)
 		json_w_str(w, "Head", "unknown");
 		json_w_end(w);
 	}
-	json_w_end(w);
+}
+
+static void write_all(struct saver *s, const struct netmap *m)
+{
+	json_w_obj(&s->w, NULL);
+	ctl_node_write(&s->w, "Node", netmap_self(m));
+	if (m->derp)
+		ctl_derp_map_write(&s->w, "DERPMap", &m->derp->map);
+	write_peers(s, m);
+	write_rest(&s->w, m);
+	json_w_end(&s->w);
+}
+
+void netmap_write(struct json_w *w, const struct netmap *m)
+{
+	struct saver s = { .w = *w };
+
+	write_all(&s, m);
+	*w = s.w;
+}
+
+int netmap_save(const struct netmap *m, struct bytes *out)
+{
+	struct saver s = { .z = zstdframe_w_new(), .out = out };
+
+	if (!s.z)
+		return -ENOMEM;
+	write_all(&s, m);
+	save_step(&s, true);
+	if (!s.err)
+		s.err = s.w.err;
+	zstdframe_w_free(s.z);
+	json_w_wipe(&s.w);
+	return s.err;
+}
+
+static int load_piece(void *ctx, const uint8_t *p, size_t size)
+{
+	return ctl_map_reader_push(ctx, (const char *)p, size);
+}
+
+int netmap_load(const uint8_t *buf, size_t size, struct ctl_map_response *msg)
+{
+	struct ctl_map_reader *r = ctl_map_reader_new();
+	int err = !r			      ? -ENOMEM :
+		  !zstdframe_is(buf, size) ? ctl_map_reader_push(r, (const char *)buf, size) :
+					     zstdframe_pieces(buf, size, CTLJSON_MAP_MAX, load_piece, r);
+
+	if (!err)
+		return ctl_map_reader_finish(r, msg, NULL);
+	ctl_map_reader_free(r);
+	return err;
 }

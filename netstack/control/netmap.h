@@ -118,8 +118,13 @@ bool netmap_node_expired(const struct map_node *n, int64_t now_s);
 /* Earliest key expiry after 'now_s' among self and peers, in unix seconds; 0: none. */
 int64_t netmap_next_expiry(const struct netmap *m, int64_t now_s);
 
-/* The map as one complete map message, for the cache that lets a node start without its server; read it with
- * ctl_map_response_parse() and netmap_apply(NETMAP_FULL). */
+/* The map as one complete map message, for people; indentation and errors are the writer's. */
 void netmap_write(struct json_w *w, const struct netmap *m);
+/* The map as one complete map message, for the cache that lets a node start without its server, compressed (a tenth
+ * of the text, which is never held whole). Appends to 'out'; returns 0 or -ENOMEM. */
+MESH_MUST_USE int netmap_save(const struct netmap *m, struct bytes *out);
+/* Reads what netmap_save() wrote, or the plain text. The result is for netmap_apply(NETMAP_FULL). Returns as
+ * ctl_map_response_parse(). */
+MESH_MUST_USE int netmap_load(const uint8_t *buf, size_t size, struct ctl_map_response *msg);
 
 #endif

@@ -204,6 +204,17 @@ struct ctl_map_response {
 	bool tka_on;                 /* ... with a Head and not Disabled: tailnet lock is on */
 };
 
+/* Reads one map message in pieces, however they are cut, in memory for its nodes and one element: push all pieces,
+ * then finish. */
+struct ctl_map_reader;
+MESH_MUST_USE struct ctl_map_reader *ctl_map_reader_new(void); /* null: out of memory */
+void ctl_map_reader_free(struct ctl_map_reader *r);
+/* Returns 0; -EBADMSG or -ENOMEM if the message will be refused, whatever follows. */
+int ctl_map_reader_push(struct ctl_map_reader *r, const char *p, size_t size);
+/* The message; frees the reader. Returns as ctl_map_response_parse(). */
+MESH_MUST_USE int ctl_map_reader_finish(struct ctl_map_reader *r, struct ctl_map_response *out,
+					struct ctl_why *why);
+
 /* Parses one map message. The elements of Peers and PeersChanged become a tree one at a time. */
 MESH_MUST_USE int ctl_map_response_parse(struct ctl_map_response *out, const char *text, size_t size,
 					 struct ctl_why *why);

@@ -10,7 +10,31 @@
 
 /* --- the two long lists --- */
 
-static void read_nodes(struct json_in *in, struct json_span list, struct map_node **out, size_t *n)
+const char *const ctljson_lists[CTLJSON_LISTS] = { "Peers", "PeersChanged" };
+
+/* The nodes were read before: each has left a zero. */
+static void take_nodes(struct json_in *in, struct json_span list, struct ctljson_list *nodes,
+		       struct map_node **out, size_t *n)
+{
+	struct json_iter it;
+	struct json_span v;
+	size_t zeros = 0;
+
+	(void)json_iter_init(&it, list);
+	while (json_iter_next(&it, NULL, &v)) {
+		if (v.size != 1 || *v.p != '0')
+			json_fail(in, -EBADMSG, NULL, "has an element that is not an object");
+		zeros++;
+	}
+	if (zeros != nodes->n)
+		json_fail(in, -EBADMSG, NULL, "has an element that is not an object");
+	*out = nodes->p;
+	*n = nodes->n;
+	*nodes = (struct ctljson_list){ 0 };
+}
+
+static void read_nodes(struct json_in *in, struct json_span list, struct ctljson_list *nodes,
+		       struct map_node **out, size_t *n)
 {
 	struct ctljson_list l = { 0 };
 	struct json_iter it;
@@ -20,6 +44,10 @@ static void read_nodes(struct json_in *in, struct json_span list, struct map_nod
 		return;
 	if (json_span_kind(list) != '[') {
 		json_fail(in, -EBADMSG, NULL, "is not a list");
+		return;
+	}
+	if (nodes) {
+		take_nodes(in, list, nodes, out, n);
 		return;
 	}
 	(void)json_iter_init(&it, list);
@@ -261,7 +289,8 @@ static void read_rest(struct json_in *in, const cJSON *v, struct ctl_map_respons
 }
 
 /* Members that are not one of the long lists, as one tree. */
-static cJSON *collect(struct json_in *in, struct json_span all, struct ctl_map_response *out, const char **where)
+static cJSON *collect(struct json_in *in, struct json_span all, struct ctljson_list lists[CTLJSON_LISTS],
+		      struct ctl_map_response *out, const char **where)
 {
 	cJSON *rest = cJSON_CreateObject();
 	struct json_span name, v;
@@ -278,10 +307,10 @@ static cJSON *collect(struct json_in *in, struct json_span all, struct ctl_map_r
 
 		if (json_span_is(name, "Peers")) {
 			*where = "Peers";
-			read_nodes(in, v, &out->peers, &out->n_peers);
+			read_nodes(in, v, lists ? &lists[CTLJSON_PEERS] : NULL, &out->peers, &out->n_peers);
 		} else if (json_span_is(name, "PeersChanged")) {
 			*where = "PeersChanged";
-			read_nodes(in, v, &out->changed, &out->n_changed);
+			read_nodes(in, v, lists ? &lists[CTLJSON_CHANGED] : NULL, &out->changed, &out->n_changed);
 		} else if (name.size < sizeof(key)) {
 			memcpy(key, name.p, name.size);
 			key[name.size] = 0;
@@ -297,6 +326,12 @@ static cJSON *collect(struct json_in *in, struct json_span all, struct ctl_map_r
 
 int ctl_map_response_parse(struct ctl_map_response *out, const char *text, size_t size, struct ctl_why *why)
 {
+	return ctljson_map_parse(out, text, size, NULL, why);
+}
+
+int ctljson_map_parse(struct ctl_map_response *out, const char *text, size_t size,
+		      struct ctljson_list lists[CTLJSON_LISTS], struct ctl_why *why)
+{
 	struct json_span all = { .p = text, .size = size };
 	struct json_err e = { .reason = "too long" };
 	const char *where = NULL;
@@ -311,7 +346,7 @@ int ctl_map_response_parse(struct ctl_map_response *out, const char *text, size_
 		json_fail(&in, -EBADMSG, NULL, "not an object");
 		return ctljson_result(&in, NULL, why);
 	}
-	rest = collect(&in, all, out, &where);
+	rest = collect(&in, all, lists, out, &where);
 	if (!in.err) {
 		where = NULL;
 		read_rest(&in, rest, out);
@@ -322,7 +357,7 @@ int ctl_map_response_parse(struct ctl_map_response *out, const char *text, size_
 	return ctljson_result(&in, where, why);
 }
 
-static void wipe_nodes(struct map_node *nodes, size_t n)
+void ctljson_nodes_wipe(struct map_node *nodes, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
 		map_node_wipe(&nodes[i]);
@@ -341,9 +376,9 @@ static void wipe_ping(struct ctl_ping_request *p)
 
 void ctl_map_response_wipe(struct ctl_map_response *m)
 {
-	wipe_nodes(m->self, m->self ? 1 : 0);
-	wipe_nodes(m->peers, m->n_peers);
-	wipe_nodes(m->changed, m->n_changed);
+	ctljson_nodes_wipe(m->self, m->self ? 1 : 0);
+	ctljson_nodes_wipe(m->peers, m->n_peers);
+	ctljson_nodes_wipe(m->changed, m->n_changed);
 	free(m->removed);
 	free(m->seen);
 	free(m->online);

@@ -11,6 +11,15 @@ struct ctljson_list {
 	size_t n, cap;
 };
 
+/* The members of a map message that may be long: lists of nodes. */
+enum { CTLJSON_PEERS, CTLJSON_CHANGED, CTLJSON_LISTS };
+extern const char *const ctljson_lists[CTLJSON_LISTS];
+/* Parses a message. 'lists' (null: none) are the nodes that stand behind the zeros of the lists in the text; what is
+ * taken is emptied. */
+int ctljson_map_parse(struct ctl_map_response *out, const char *text, size_t size,
+		      struct ctljson_list lists[CTLJSON_LISTS], struct ctl_why *why);
+void ctljson_nodes_wipe(struct map_node *nodes, size_t n);
+
 /* Room for one more, zeroed, or null after recording -ENOMEM. */
 void *ctljson_push(struct json_in *in, struct ctljson_list *l, size_t size);
 

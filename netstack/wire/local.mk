@@ -7,7 +7,7 @@ libnetstack_a_SOURCES += \
 # The control connection's codecs.
 libnetstack_a_SOURCES += \
 	netstack/wire/ctlframe.c netstack/wire/ctlframe.h \
-	netstack/wire/ctljson.c netstack/wire/ctljson_map.c netstack/wire/ctljson_mapw.c netstack/wire/ctljson_node.c \
+	netstack/wire/ctljson.c netstack/wire/ctljson_map.c netstack/wire/ctljson_reader.c netstack/wire/ctljson_mapw.c netstack/wire/ctljson_node.c \
 	netstack/wire/ctljson_parts.c netstack/wire/ctljson.h netstack/wire/ctljson_priv.h \
 	netstack/wire/http1.c netstack/wire/http1_write.c netstack/wire/http1.h netstack/wire/http1_lib.h \
 	netstack/wire/json.c netstack/wire/json_in.c netstack/wire/json_w.c netstack/wire/json.h \

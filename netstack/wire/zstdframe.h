@@ -18,7 +18,23 @@ bool zstdframe_is(const uint8_t *buf, size_t size);
  * valid frame, or a window over 16 MiB; -ENOBUFS: more than 'max' bytes; -ENOMEM. On failure 'out' holds what
  * it held before. */
 MESH_MUST_USE int zstdframe_decode(struct bytes *out, const uint8_t *buf, size_t size, size_t max);
-/* Appends one frame with the content's size in its head. Returns 0 or -ENOMEM / -ENOBUFS. */
+/* Decodes exactly one frame and hands its content over in pieces, at most 'max' bytes in all, holding no more than
+ * the frame's window (which equals the content for small frames, and is at most 16 MiB). 'sink' returns 0 or a
+ * negative errno, which ends it. Returns 0, that error, or as zstdframe_decode(); pieces may have been handed over
+ * before a failure. */
+MESH_MUST_USE int zstdframe_pieces(const uint8_t *buf, size_t size, size_t max,
+				   int (*sink)(void *ctx, const uint8_t *p, size_t size), void *ctx);
+/* Appends one frame with the content's size in its head and a window of at most 256 KiB, so that whoever
+ * reads it in pieces needs no more. Returns 0 or -ENOMEM / -ENOBUFS. */
 MESH_MUST_USE int zstdframe_encode(struct bytes *out, const uint8_t *buf, size_t size);
+
+/* The same frame from content that comes in pieces, each appended to 'out' compressed when it is worth it. Null: out
+ * of memory. */
+struct zstdframe_w;
+MESH_MUST_USE struct zstdframe_w *zstdframe_w_new(void);
+void zstdframe_w_free(struct zstdframe_w *w);
+/* 'is_last': the frame is complete afterwards. Returns 0 or -ENOMEM / -ENOBUFS. */
+MESH_MUST_USE int zstdframe_w_push(struct zstdframe_w *w, struct bytes *out, const uint8_t *buf, size_t size,
+				   bool is_last);
 
 #endif

@@ -270,22 +270,22 @@ static void take(struct bench *b, struct ctl_map_response *msg, enum netmap_mode
 	pump(b);
 }
 
+static int read_piece(void *ctx, const uint8_t *p, size_t size)
+{
+	return ctl_map_reader_push(ctx, (const char *)p, size);
+}
+
 /* A message as it comes from the stream. */
 static void input(struct bench *b, const uint8_t *frame, size_t size, enum netmap_mode mode)
 {
 	struct ctl_map_response msg;
-	struct bytes plain = { .max = CTLJSON_MAP_MAX + 1 };
+	struct ctl_map_reader *r = check(ctl_map_reader_new());
+	const int err = zstdframe_is(frame, size) ? zstdframe_pieces(frame, size, CTLJSON_MAP_MAX, read_piece, r)
+						  : ctl_map_reader_push(r, (const char *)frame, size);
 
-	if (zstdframe_is(frame, size)) {
-		if (zstdframe_decode(&plain, frame, size, CTLJSON_MAP_MAX) < 0)
-			check(NULL);
-		frame = bytes_data(&plain);
-		size = bytes_size(&plain);
-	}
-	if (ctl_map_response_parse(&msg, (const char *)frame, size, NULL) < 0)
+	if (err || ctl_map_reader_finish(r, &msg, NULL) < 0)
 		check(NULL);
 	take(b, &msg, mode);
-	bytes_wipe(&plain);
 }
 
 static long private_kib(void)
@@ -297,9 +297,10 @@ static long private_kib(void)
 static long load(struct bench *b, uint32_t n_peers)
 {
 	struct bytes frame = { .max = CTLJSON_MAP_MAX };
+	const char *url;
 	long before, peak;
 	double began;
-	size_t size;
+	size_t size, saved;
 	char *text = first_message(n_peers, &size);
 
 	if (zstdframe_encode(&frame, (const uint8_t *)text, size) < 0)
@@ -317,6 +318,10 @@ static long load(struct bench *b, uint32_t n_peers)
 	began = cpu_us();
 	input(b, bytes_data(&frame), bytes_size(&frame), NETMAP_FULL);
 	say("ready", (cpu_us() - began) / 1e3, "ms", n_peers);
+	began = cpu_us();
+	free(check(engine_save_map(b->e, &url, &saved)));
+	say("save", (cpu_us() - began) / 1e3, "ms", n_peers);
+	say("saved", (double)saved / 1024, "KiB", n_peers);
 	peak = proc_kib("VmHWM") - proc_kib("RssFile") - before;
 	say("text", (double)size / 1024, "KiB", n_peers);
 	say("private at the peak", (double)peak, "KiB", n_peers);

@@ -18,14 +18,54 @@ static void same(const struct netmap *a, const struct netmap *b)
 	netmap_change_wipe(&c);
 }
 
+static char *written(const struct ctl_map_response *m)
+{
+	struct json_w w = { 0 };
+	char *text;
+
+	ctl_map_response_write(&w, m);
+	text = json_w_take(&w, NULL);
+	if (!text)
+		abort();
+	return text;
+}
+
+/* In pieces, however they are cut, the message means what it means as a whole. */
+static void same_in_pieces(const struct ctl_map_response *whole, int err, const char *text, size_t size)
+{
+	const size_t step = 1 + size % 13;
+	struct ctl_map_reader *r = ctl_map_reader_new();
+	struct ctl_map_response m;
+	struct ctl_why why = { "" };
+	char *a, *b;
+
+	if (!r)
+		abort();
+	for (size_t at = 0; at < size; at += step)
+		(void)ctl_map_reader_push(r, text + at, size - at < step ? size - at : step);
+	if (ctl_map_reader_finish(r, &m, &why) != err || (err && !why.text[0]))
+		abort();
+	if (err)
+		return;
+	a = written(whole);
+	b = written(&m);
+	if (strcmp(a, b) != 0)
+		abort();
+	free(a);
+	free(b);
+	ctl_map_response_wipe(&m);
+}
+
 static struct netmap *apply(const struct netmap *old, const char *text, size_t size, bool must)
 {
 	struct ctl_map_response msg;
 	struct netmap_change change;
 	struct netmap *next = NULL;
 	struct ctl_why why = { "" };
+	const int err = ctl_map_response_parse(&msg, text, size, &why);
 
-	if (ctl_map_response_parse(&msg, text, size, &why) != 0) {
+	same_in_pieces(&msg, err, text, size);
+	if (err) {
 		if (!why.text[0] || must)
 			abort();
 		return NULL;
@@ -37,6 +77,24 @@ static struct netmap *apply(const struct netmap *old, const char *text, size_t s
 	netmap_change_wipe(&change);
 	ctl_map_response_wipe(&msg);
 	return next;
+}
+
+/* What is stored reads back as the same map. */
+static void check_saved(const struct netmap *m)
+{
+	struct bytes saved = { .max = CTLJSON_MAP_MAX };
+	struct ctl_map_response msg;
+	struct netmap_change change;
+	struct netmap *again;
+
+	if (netmap_save(m, &saved) != 0 || netmap_load(bytes_data(&saved), bytes_size(&saved), &msg) != 0 ||
+	    netmap_apply(NULL, &msg, NETMAP_FULL, 1767323045, &again, &change) != 0)
+		abort();
+	same(m, again);
+	netmap_change_wipe(&change);
+	ctl_map_response_wipe(&msg);
+	netmap_put(again);
+	bytes_wipe(&saved);
 }
 
 static void check(const struct netmap *m)
@@ -64,6 +122,7 @@ static void check(const struct netmap *m)
 	same(m, again);
 	netmap_put(again);
 	free(text);
+	check_saved(m);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -246,7 +246,7 @@ static void act_map(struct whole *x, const struct engine_out *o)
 
 	free(x->disk.map);
 	x->disk.map_size = 0;
-	x->disk.map = o->is_on ? engine_map_text(x->e, &url, &x->disk.map_size) : NULL;
+	x->disk.map = o->is_on ? engine_save_map(x->e, &url, &x->disk.map_size) : NULL;
 }
 
 static void act_data(struct whole *x, const struct engine_out *o)

@@ -163,6 +163,34 @@ static void ctljson_map_requests_round_trip(void **state)
 	cJSON_Delete(all);
 }
 
+/* The message in pieces of every small size; its text as we write it, or the reason of the refusal. */
+static void in_pieces(const char *text, int want_err, const char *want)
+{
+	for (size_t step = 1; step < 40; step = step < 8 ? step + 1 : step * 2) {
+		struct ctl_map_reader *r = ctl_map_reader_new();
+		const size_t size = strlen(text);
+		struct ctl_map_response m;
+		struct ctl_why why = { "" };
+		struct json_w w = { 0 };
+		char *got;
+		int err;
+
+		assert_non_null(r);
+		for (size_t at = 0; at < size; at += step)
+			(void)ctl_map_reader_push(r, text + at, size - at < step ? size - at : step);
+		err = ctl_map_reader_finish(r, &m, &why);
+		if (err != want_err || (err && !why.text[0]))
+			fail_msg("%s: %d '%s'", text, err, why.text);
+		if (err)
+			continue;
+		ctl_map_response_write(&w, &m);
+		got = take(&w);
+		assert_string_equal(got, want);
+		free(got);
+		ctl_map_response_wipe(&m);
+	}
+}
+
 static void round_trip_map(const cJSON *message)
 {
 	static const char *const drop[] = { "CollectServices", NULL };
@@ -175,6 +203,7 @@ static void round_trip_map(const cJSON *message)
 		fail_msg("%s: %s", why.text, text);
 	ctl_map_response_write(&w, &m);
 	out = take(&w);
+	in_pieces(text, 0, out);
 	ctl_map_response_wipe(&m);
 	assert_int_equal(ctl_map_response_parse(&m, out, strlen(out), &why), 0);
 	ctl_map_response_write(&w, &m);
@@ -536,7 +565,10 @@ static void ctljson_refuses_wrong_types(void **state)
 	static const char *const bad[] = {
 		"[]", "null", "1", "{\"Node\":1}", "{\"Node\":{}}", "{\"Node\":{\"ID\":0}}", "{\"Node\":{\"ID\":-1}}",
 		"{\"Node\":{\"ID\":1.5}}", "{\"Node\":{\"ID\":9223372036854775808}}", "{\"Node\":{\"ID\":\"1\"}}",
-		"{\"Peers\":{}}", "{\"Peers\":[1]}", "{\"Peers\":[null]}", "{\"PeersChanged\":[{\"ID\":1,\"Key\":\"x\"}]}",
+		"{\"Peers\":[0]}", "{\"Peers\":[{\"ID\":1},0]}", "{\"Peers\":[{\"ID\":1}{\"ID\":2}]}",
+		"{\"Peers\":[{\"ID\":1},]}", "{\"Peers\":[{\"ID\":1}", "{\"Peers\":[{\"ID\":1]}",
+		"{\"Peers\":[{\"ID\":1}],\"Peers\":[]}", "{\"Peers\":[[{\"ID\":1}]]}",
+		"{\"PeersChanged\":[{\"ID\":1,\"Name\":\"a\\\"]}\"}", "{\"Peers\":{}}", "{\"Peers\":[1]}", "{\"Peers\":[null]}", "{\"PeersChanged\":[{\"ID\":1,\"Key\":\"x\"}]}",
 		"{\"PeersChanged\":[{\"ID\":1,\"AllowedIPs\":[\"x\"]}]}", "{\"PeersRemoved\":[\"x\"]}",
 		"{\"OnlineChange\":{\"x\":true}}", "{\"OnlineChange\":{\"1\":1}}", "{\"DERPMap\":{\"Regions\":{\"0\":{}}}}",
 		"{\"DERPMap\":{\"Regions\":{\"1\":{\"RegionID\":2},\"2\":{}}}}", "{\"PacketFilter\":{}}",
@@ -552,6 +584,7 @@ static void ctljson_refuses_wrong_types(void **state)
 
 		if (ctl_map_response_parse(&m, bad[i], strlen(bad[i]), &why) != -EBADMSG || !why.text[0])
 			fail_msg("%s: '%s'", bad[i], why.text);
+		in_pieces(bad[i], -EBADMSG, NULL);
 		ctl_map_response_wipe(&m);
 	}
 }

@@ -405,7 +405,10 @@ static void netmap_cache_reads_back(void **state)
 {
 	cJSON *all = test_vectors("control.json");
 	char *text = cJSON_PrintUnformatted(test_get(test_get(all, "messages"), "map_response_initial"));
+	struct bytes saved = { .max = CTLJSON_MAP_MAX };
 	struct netmap *m = NULL, *again = NULL;
+	struct ctl_map_response msg;
+	struct netmap_change change;
 	struct json_w w = { 0 };
 	char suffix[64];
 	size_t size;
@@ -418,6 +421,18 @@ static void netmap_cache_reads_back(void **state)
 	apply_ok(&again, text, NETMAP_FULL);
 	same_maps(m, again);
 	same_maps(again, m);
+	netmap_put(again);
+	assert_int_equal(netmap_save(m, &saved), 0);
+	assert_int_equal(netmap_load(bytes_data(&saved), bytes_size(&saved), &msg), 0);
+	assert_int_equal(netmap_apply(NULL, &msg, NETMAP_FULL, NOW_S, &again, &change), 0);
+	netmap_change_wipe(&change);
+	ctl_map_response_wipe(&msg);
+	same_maps(m, again);
+	/* Damage is noticed; the plain text of older versions is still read. */
+	assert_int_equal(netmap_load(bytes_data(&saved), bytes_size(&saved) - 1, &msg), -EBADMSG);
+	assert_int_equal(netmap_load((const uint8_t *)text, size, &msg), 0);
+	ctl_map_response_wipe(&msg);
+	bytes_wipe(&saved);
 	assert_string_equal(netmap_suffix(m, suffix, sizeof(suffix)), "t.example.net");
 	assert_string_equal(netmap_user(m, 2147455555)->login_name, "tagged-devices");
 	assert_null(netmap_user(m, 3));
