@@ -154,6 +154,15 @@ static void act_relay_set(struct meshd *m, const struct engine_out *o)
 		log_warn(&m->log, "relay: vni %u: %s", o->vni, strerror(-err));
 }
 
+static void act_portmap(struct meshd *m, struct mono now, const struct portmapper_job *job)
+{
+	int err = portmap_post(m->portmap, job);
+	const struct portmapper_result res = { .id = job->id, .err = err };
+
+	if (err)
+		engine_portmap_done(m->engine, now, &res);
+}
+
 static void act_host(struct meshd *m, const struct engine_out *o)
 {
 	const struct rtnl_wanted w = { .ifindex = dp_ifindex(m->dp),
@@ -255,6 +264,9 @@ void act(struct meshd *m, struct mono now, const struct engine_out *o)
 		break;
 	case ENGINE_STATE:
 		bus_state(m);
+		break;
+	case ENGINE_PORTMAP:
+		act_portmap(m, now, o->portmap);
 		break;
 	case ENGINE_PING_RESULT:
 		backend_ping_result(m, o);

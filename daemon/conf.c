@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "daemon/confpriv.h"
+#include "path/portmapper.h"
 
 #define DEFAULT_TUN	"tailscale0"
 #define DEFAULT_STATE	"/var/lib/meshd/meshd.db"
@@ -24,7 +25,7 @@
 enum { FILE_SIZE_MAX = 1 << 20, TUN_NAME_MAX = 15, EXIT_REFUSED = 1, EXIT_BAD_USAGE = 2, EXIT_NOT_BUILT = 77 };
 
 enum opt {
-	OPT_TUN, OPT_PORT, OPT_STATE, OPT_STATEDIR, OPT_SOCKET, OPT_CONFIG, OPT_VERBOSE,
+	OPT_TUN, OPT_PORT, OPT_STATE, OPT_STATEDIR, OPT_SOCKET, OPT_CONFIG, OPT_VERBOSE, OPT_PORTMAP,
 	OPT_NO_LOGS, OPT_DEBUG, OPT_METRICS, OPT_CLEANUP, OPT_VERSION, OPT_HELP, OPT_H,
 	OPT_SOCKS5, OPT_HTTP_PROXY, OPT_IMPORT, OPT_PARTIAL,
 	OPT_BIRD, OPT_ENCRYPT, OPT_ATTEST, OPT_SYSPOLICY,
@@ -41,6 +42,7 @@ static const struct {
 	{ "statedir", OPT_STATEDIR, false },
 	{ "socket", OPT_SOCKET, false },
 	{ "config", OPT_CONFIG, false },
+	{ "portmap", OPT_PORTMAP, false },
 	{ "verbose", OPT_VERBOSE, false },
 	{ "no-logs-no-support", OPT_NO_LOGS, true },
 	{ "debug", OPT_DEBUG, false },
@@ -71,6 +73,7 @@ const char *conf_usage(void)
 	       "  --config FILE          configuration (default " DEFAULT_CONFIG " when it exists);\n"
 	       "                         optional:FILE may be missing\n"
 	       "  --metrics-listen WHERE IP:port or path for /metrics and /healthz (default off)\n"
+	       "  --portmap WHAT         ask the gateway for port mappings: auto, off, upnp, pmp, pcp (default auto)\n"
 	       "  --verbose N            log more (default 0)\n"
 	       "  --import-state FILE    take over the node of a tailscaled.state, then exit\n"
 	       "  --import-partial       with it: leave out settings that this build has not\n"
@@ -134,6 +137,26 @@ static int warn(struct conf *c, const char *fmt, ...)
 }
 
 /* --- values --- */
+
+int conf_portmap(unsigned *methods, const char *text)
+{
+	static const struct {
+		const char *text;
+		unsigned methods;
+	} words[] = { { "auto", PORTMAPPER_ALL },
+		      { "off", 0 },
+		      { "upnp", 1 << PORTMAPPER_UPNP },
+		      { "pmp", 1 << PORTMAPPER_PMP },
+		      { "pcp", 1 << PORTMAPPER_PCP } };
+
+	for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+		if (strcmp(text, words[i].text) != 0)
+			continue;
+		*methods = words[i].methods;
+		return 0;
+	}
+	return -EINVAL;
+}
 
 static int parse_number(const char *text, unsigned long max, unsigned long *out)
 {
@@ -221,6 +244,11 @@ static int set_option(struct conf *c, enum opt opt, const char *name, const char
 		return conf_set_str(&c->sockets[c->n_sockets++], value);
 	case OPT_CONFIG:
 		return conf_set_str(&c->config_path, value);
+	case OPT_PORTMAP:
+		c->is_portmap_named = true;
+		return conf_portmap(&c->portmap, value) == 0 ?
+			       0 :
+			       bad_value(err, name, value, "want " CONF_PORTMAP_WORDS);
 	case OPT_VERBOSE:
 		if (parse_number(value, 9, &n))
 			return bad_value(err, name, value, "parse error");
@@ -389,6 +417,25 @@ static int read_env(struct conf *c, char *const env[], struct conf_error *err)
 	return ret;
 }
 
+/* A switch of the environment; what is no truth value counts as unset. */
+static bool is_env_on(char *const env[], const char *name)
+{
+	const char *value = lookup(env, name);
+	bool on = false;
+
+	return value && parse_bool(value, &on) && on;
+}
+
+static void read_env_portmap(struct conf *c, char *const env[])
+{
+	if (c->is_portmap_named)
+		return;
+	if (is_env_on(env, "DISABLE_PORTMAPPER"))
+		c->portmap = 0;
+	if (is_env_on(env, "DISABLE_UPNP"))
+		c->portmap &= ~(1U << PORTMAPPER_UPNP);
+}
+
 /* Settings of the daemon itself that the command line did not name. */
 static int read_env_paths(struct conf *c, char *const env[], bool port_named, struct conf_error *err)
 {
@@ -501,6 +548,7 @@ int conf_load(struct conf *c, int argc, char *const argv[], char *const env[], s
 	int ret;
 
 	memset(c, 0, sizeof(*c));
+	c->portmap = PORTMAPPER_ALL;
 	*err = (struct conf_error){ .exit_code = EXIT_REFUSED };
 	ret = read_args(c, argc, argv, err);
 	if (!ret && c->import_partial && !c->import_state)
@@ -513,6 +561,8 @@ int conf_load(struct conf *c, int argc, char *const argv[], char *const env[], s
 			ret = read_config(c, err);
 		if (!ret)
 			ret = read_env(c, env, err);
+		if (!ret)
+			read_env_portmap(c, env);
 	}
 	if (ret) {
 		if (!err->text[0])

@@ -34,6 +34,8 @@ struct conf {
 	struct prefs_edit edit;     /* applied at every start */
 	uint64_t locked;            /* PREF_BITs that the file holds */
 	bool locked_all;            /* "locked": true */
+	unsigned portmap;           /* methods of path/portmapper that may be used; 0 = none */
+	bool is_portmap_named;      /* by the command line */
 	uint32_t relay_mbps, relay_session_mbps; /* Mbit/s of the peer relay; 0 = unlimited */
 	uint32_t relay_sessions;    /* most at a time; 0 = default */
 	char *auth_key;             /* null = none; used when the node is not registered */

@@ -195,6 +195,15 @@ static int read_special(struct reader *r, const cJSON *v, bool *hit)
 	if (strcasecmp(k, "authKey") == 0)
 		return cJSON_IsString(v) ? conf_set_str(&r->c->auth_key, v->valuestring) :
 					   wrong_type(r, "authKey", "a text");
+	if (strcasecmp(k, "portMapping") == 0) {
+		unsigned methods;
+
+		if (!cJSON_IsString(v) || conf_portmap(&methods, v->valuestring) < 0)
+			return wrong_type(r, "portMapping", CONF_PORTMAP_WORDS);
+		if (!r->c->is_portmap_named)
+			r->c->portmap = methods;
+		return 0;
+	}
 	if (strcasecmp(k, "advertiseExitNode") == 0) {
 		if (!cJSON_IsBool(v))
 			return wrong_type(r, "advertiseExitNode", "true or false");

@@ -111,6 +111,15 @@ void meshd_tls_events(struct meshd *m, struct mono now)
 
 /* ---- links ---- */
 
+static void tell_gateway(struct meshd *m, struct mono now)
+{
+	struct ip gateway = { 0 }, self = { 0 };
+
+	if (rtnl_gateway(m->rtnl, &gateway, &self) < 0)
+		gateway = self = (struct ip){ 0 };
+	engine_set_gateway(m->engine, now, &gateway, &self);
+}
+
 void meshd_link(struct meshd *m, struct mono now, bool is_major)
 {
 	struct ip ips[ENGINE_ADDRS_MAX];
@@ -137,6 +146,7 @@ void meshd_link(struct meshd *m, struct mono now, bool is_major)
 		tlsconn_rerouted(m->tls);
 	}
 	engine_set_ports(m->engine, now, dp_port(m->dp, IP_V4), dp_port(m->dp, IP_V6));
+	tell_gateway(m, now);
 	engine_set_addrs(m->engine, now, ips, n, is_major);
 }
 

@@ -84,7 +84,8 @@ meshd_SOURCES = \
 	daemon/coordrole.c daemon/coordrole.h \
 	daemon/coordurl.c daemon/coordurl.h \
 	daemon/events.c \
-	daemon/figures.c
-meshd_CFLAGS = $(AM_CFLAGS) $(MNL_CFLAGS) $(CURL_CFLAGS) $(SQLITE_CFLAGS) $(SSL_CFLAGS) $(URCU_CFLAGS)
+	daemon/figures.c \
+	daemon/portmap.c daemon/portmap.h
+meshd_CFLAGS = $(AM_CFLAGS) $(MNL_CFLAGS) $(CURL_CFLAGS) $(SQLITE_CFLAGS) $(SSL_CFLAGS) $(URCU_CFLAGS) $(MINIUPNPC_CFLAGS)
 meshd_LDADD = libdaemon.a libnetstack.a $(NETSTACK_LIBS) $(MNL_LIBS) $(CURL_LIBS) $(SQLITE_LIBS) \
-	$(SSL_LIBS) $(URCU_LIBS) -lm
+	$(SSL_LIBS) $(URCU_LIBS) $(MINIUPNPC_LIBS) $(NATPMP_LIBS) -lm

@@ -19,6 +19,7 @@
 #include "relay/relayserver.h"
 
 enum { TURN_MAX = 1000, /* rounds of one turn: the next turn goes on */
+       TURN_MS = 50,
        BYTES_PER_MBIT = 125000 };
 
 /* ---- log ---- */
@@ -152,6 +153,13 @@ static void link_changed(void *ctx, enum rtnl_change change, struct mono now)
 
 	log_info(&m->log, "link: %s change", change == RTNL_MAJOR ? "major" : "minor");
 	meshd_link(m, now, change == RTNL_MAJOR);
+}
+
+static void portmapped(void *ctx, const struct portmapper_result *r, struct mono now)
+{
+	struct meshd *m = ctx;
+
+	engine_portmap_done(m->engine, now, r);
 }
 
 static void dp_events(void *ctx, struct mono now)
@@ -296,6 +304,7 @@ static int open_engine(struct meshd *m)
 	struct engine_cfg cfg = { .env = &m->env,
 				  .crypto = &m->crypto,
 				  .prefs = &prefs,
+				  .portmap_methods = m->conf->portmap,
 				  .relay_sessions_max = m->conf->relay_sessions,
 				  .relay_bytes_per_s = (uint64_t)m->conf->relay_mbps * BYTES_PER_MBIT,
 				  .relay_session_bytes_per_s =
@@ -380,6 +389,9 @@ static int open_edges(struct meshd *m, struct mono now)
 		return fail("tls", "cannot be set up");
 	if (open_engine(m) || open_coord(m, now))
 		return 1;
+	err = portmap_open(&m->portmap, m->loop, &m->log, RTNL_MARK, portmapped, m);
+	if (err)
+		return fail("portmap", strerror(-err));
 	err = rtnl_open(&m->rtnl, m->loop, &m->log, dp_ifindex(m->dp), link_changed, m);
 	if (err)
 		return fail("rtnl", strerror(-err));
@@ -432,6 +444,7 @@ static void close_all(struct meshd *m)
 		(void)!rtnl_cleanup(dp_ifname(m->dp), &m->log);
 	}
 	bus_wipe(m);
+	portmap_close(m->portmap);
 	engine_free(m->engine);
 	tlsconn_free(m->tls);
 	dp_close(m->dp);
@@ -455,6 +468,10 @@ static void say_goodbye(struct meshd *m)
 	engine_stop(m->engine, now);
 	while (engine_poll(m->engine, now, &o))
 		act(m, now, &o);
+	/* Mappings are released one after the other. */
+	for (int i = 0; i < PORTMAP_END_MS / TURN_MS && portmap_is_busy(m->portmap); i++)
+		if (loop_turn(m->loop, TURN_MS) < 0)
+			return;
 }
 
 static int run(struct meshd *m)

@@ -27,6 +27,7 @@
 #include "daemon/metricsd.h"
 #include "daemon/nft.h"
 #include "daemon/persist.h"
+#include "daemon/portmap.h"
 #include "daemon/rtnl.h"
 #include "daemon/store.h"
 #include "daemon/tlsconn.h"
@@ -67,6 +68,7 @@ struct meshd {
 	struct store *store;
 	struct dp *dp;
 	struct rtnl *rtnl;
+	struct portmap *portmap;
 	struct tlsconn_set *tls;
 	struct engine *engine;
 	struct api *api;

@@ -303,7 +303,7 @@ int rtnl_addrs(struct rtnl *r, struct rtnl_addr **addrs, size_t *n)
 
 struct default_route {
 	uint32_t except, ifindex, metric;
-	struct ip src;
+	struct ip src, gateway;
 	bool is_found;
 };
 
@@ -337,6 +337,7 @@ static int take_default(const struct nlmsghdr *nlh, void *data)
 	d->metric = metric;
 	d->ifindex = oif;
 	d->src = rtnl_ip(m->rtm_family, tb[RTA_PREFSRC]);
+	d->gateway = rtnl_ip(m->rtm_family, tb[RTA_GATEWAY]);
 	return MNL_CB_OK;
 }
 
@@ -378,6 +379,20 @@ int rtnl_default(struct rtnl *r, enum ip_family family, uint32_t *ifindex, struc
 	if (src)
 		*src = ip_is_set(&d.src) ? d.src : addr_of(r, d.ifindex, family);
 	return 0;
+}
+
+int rtnl_gateway(struct rtnl *r, struct ip *gateway, struct ip *self)
+{
+	struct default_route d = { .except = r->ifindex };
+	const int err = rtnl_dump(&r->req, RTM_GETROUTE, rtnl_af(IP_V4), take_default, &d);
+
+	if (err)
+		return err;
+	if (!d.is_found || !ip_is_set(&d.gateway))
+		return -ENOENT;
+	*gateway = d.gateway;
+	*self = ip_is_set(&d.src) ? d.src : addr_of(r, d.ifindex, IP_V4);
+	return ip_is_set(self) ? 0 : -ENOENT;
 }
 
 bool rtnl_has_ipv6(uint32_t ifindex)

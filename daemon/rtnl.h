@@ -59,6 +59,9 @@ MESH_MUST_USE int rtnl_addrs(struct rtnl *r, struct rtnl_addr **addrs, size_t *n
  * it has none. */
 MESH_MUST_USE int rtnl_default(struct rtnl *r, enum ip_family family, uint32_t *ifindex,
 			       struct ip *src);
+/* The next hop of the IPv4 default route, and the address of ours that it sees. Returns 0, -ENOENT if there is
+ * none (a route without a next hop is none either), or a negative errno. */
+MESH_MUST_USE int rtnl_gateway(struct rtnl *r, struct ip *gateway, struct ip *self);
 /* Does the kernel have IPv6 switched on for our interface? Without, run IPv4 only. */
 bool rtnl_has_ipv6(uint32_t ifindex);
 

@@ -28,6 +28,8 @@ static int init_machines(struct engine *e, struct mono now, const struct engine_
 	pathself_init(&e->self, now, &e->node_key, e->env);
 	discogate_init(&e->gate, now, e->env);
 	relayclient_init(&e->relayc, &e->node_key, &e->disco_priv, e->env);
+	portmapper_init(&e->pm, e->env);
+	e->portmap_methods = cfg->portmap_methods;
 	e->expiry_at = e->cool_at = MONO_NEVER;
 	err = derpclient_init(&e->derp, e->env);
 	if (!err)
@@ -112,6 +114,8 @@ void engine_stop(struct engine *e, struct mono now)
 		if (e->slots[i] && e->slots[i]->dev)
 			device_reset(&e->device, e->slots[i]->dev);
 	relayserver_set(&e->relays, now, false, 0);
+	e->portmap_methods = 0;
+	portmapper_stop(&e->pm, now);
 	derpclient_set_key(&e->derp, now, NULL);
 }
 
@@ -123,6 +127,7 @@ static void pump(struct engine *e, struct mono now)
 	en_pump(e, now);
 	ed_pump_relay_client(e, now);
 	er_pump(e, now);
+	epm_pump(e, now);
 	ep_pump(e, now);
 	em_publish(e, now);
 }
@@ -154,6 +159,7 @@ struct mono engine_deadline(const struct engine *e)
 	d = mono_min(d, derpclient_deadline(&e->derp));
 	d = mono_min(d, relayclient_deadline(&e->relayc));
 	d = mono_min(d, relayserver_deadline(&e->relays));
+	d = mono_min(d, portmapper_deadline(&e->pm));
 	for (size_t i = 0; i < ENGINE_PINGS_MAX; i++)
 		if (e->pings[i].id)
 			d = mono_min(d, mono_add_s(e->pings[i].at, ENGINE_PING_S));
@@ -183,6 +189,7 @@ void engine_tick(struct engine *e, struct mono now)
 	derpclient_tick(&e->derp, now);
 	relayclient_tick(&e->relayc, now);
 	relayserver_tick(&e->relays, now);
+	portmapper_tick(&e->pm, now);
 	en_tick(e, now);
 	for (size_t i = 0; i < ENGINE_PINGS_MAX; i++) {
 		struct engine_ping *g = &e->pings[i];

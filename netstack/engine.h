@@ -36,6 +36,8 @@ struct crypto;
 struct engine;
 struct filter;
 struct keypair;
+struct portmapper_job;
+struct portmapper_result;
 struct relayserver;
 struct routes;
 
@@ -61,6 +63,7 @@ struct engine_cfg {
 	const char *os_version;
 	const char *log_id;                 /* BackendLogID: 64 hex digits, persistent */
 	bool is_ephemeral;                  /* no state is kept: ask the server to forget this node */
+	unsigned portmap_methods;           /* bits of enum portmapper_method that may be used; 0 = none */
 	uint32_t relay_sessions_max;        /* of our relay server; 0 = RELAYSERVER_LIVE_MAX */
 	/* What it forwards itself; the packet workers have limits of their own (daemon/dp.h). 0 = unlimited. */
 	uint64_t relay_bytes_per_s, relay_session_bytes_per_s;
@@ -96,6 +99,7 @@ enum engine_out_kind {
 	ENGINE_PERSIST_FLOOR, /* store 'stamp_floor_ns' */
 	ENGINE_PERSIST_MAP, /* the map changed if 'is_on': store engine_save_map() soon; else forget it */
 	ENGINE_STATE,       /* outer state, health or login URL changed: engine_state() */
+	ENGINE_PORTMAP,     /* ask the gateway 'portmap', then engine_portmap_done() */
 	ENGINE_PING_RESULT, /* 'ping' with id 'ping_id' is finished */
 	ENGINE_NETCHECK_DONE, /* engine_netreport() is new */
 	ENGINE_LOGGED_OUT,  /* 'name': why the server could not be told; "" = it was */
@@ -161,6 +165,7 @@ struct engine_out {
 	struct engine_host host;
 	const struct ctlclient_saved *saved;
 	int64_t stamp_floor_ns;
+	const struct portmapper_job *portmap;
 	uint64_t ping_id;
 	const struct pingresult *ping;
 };
@@ -188,6 +193,8 @@ void engine_set_addrs(struct engine *e, struct mono now, const struct ip *addrs,
 /* Addresses by which the host is reached although no interface has them (coordinator's URL behind one-to-one
  * NAT). They are announced with the WireGuard and the relay port. */
 void engine_set_public(struct engine *e, struct mono now, const struct ip *addrs, size_t n);
+/* The IPv4 default gateway and our address on its network (unset = none): it may map ports for us. */
+void engine_set_gateway(struct engine *e, struct mono now, const struct ip *gateway, const struct ip *self);
 /* Other UDP ports this host listens on: the relay never forwards to them. */
 void engine_set_own_ports(struct engine *e, const uint16_t *ports, size_t n);
 
@@ -248,6 +255,7 @@ void engine_view_failed(struct engine *e, bool is_change);
 /* --- answers of the daemon ---------------------------------------------------------------------------- */
 
 void engine_persisted(struct engine *e, struct mono now);
+void engine_portmap_done(struct engine *e, struct mono now, const struct portmapper_result *r);
 void engine_relay_bound(struct engine *e, struct mono now, int err, uint16_t port4, uint16_t port6);
 void engine_relay_failed(struct engine *e, struct mono now, int err);
 /* Forwarded by the workers since the last report, from side 'from' of 'vni'. */

@@ -229,6 +229,7 @@ static void fill_endpoints(const struct engine *e, struct relayinfo *r, bool *ba
 	static const char *const names[] = { [RELAYSERVER_STATIC] = "static",
 					     [RELAYSERVER_LOCAL] = "local",
 					     [RELAYSERVER_PUBLIC] = "public",
+					     [RELAYSERVER_PORTMAP] = "portmap",
 					     [RELAYSERVER_STUN] = "stun" };
 	enum relayserver_origin origins[RELAYSERVER_ADDRS_MAX];
 	struct ep eps[RELAYSERVER_ADDRS_MAX];

@@ -5,6 +5,7 @@
  *   engine_queue.c  outputs that wait for poll      engine_disco.c  disco in and out
  *   engine_map.c    control client, map, view       engine_derp.c   DERP, streams of all machines
  *   engine_net.c    own endpoints, netcheck, home   engine_relay.c  relay server and client
+ *   engine_portmap.c  port mappings at the gateway
  *   engine_debug.c  disturbances on request
  *   engine_warm.c   session and ladder: of peers in use
  *   engine_status.c, engine_info.c  answers for the local API
@@ -20,6 +21,7 @@
 #include "path/discogate.h"
 #include "path/ladder.h"
 #include "path/pathself.h"
+#include "path/portmapper.h"
 #include "relay/derpclient.h"
 #include "relay/relayclient.h"
 #include "relay/relayserver.h"
@@ -102,6 +104,7 @@ struct engine_item {
 	void *owned[2]; /* lists of a view or a host; freed with the item */
 	struct stream_addr addr;
 	struct pingresult ping;
+	struct portmapper_job portmap;
 	uint8_t data[];
 };
 
@@ -145,6 +148,9 @@ struct engine {
 	struct relayserver relays;
 	struct netcheck *net;       /* from the main sockets */
 	struct netcheck *relay_net; /* from the relay's sockets */
+	struct portmapper pm;
+	unsigned portmap_methods;   /* that the administrator allows */
+	struct ep portmap_told;     /* the mapped address that is announced; unset = none */
 
 	/* The map in force. */
 	struct netmap *map;         /* null: none */
@@ -322,6 +328,12 @@ void en_endpoints(struct engine *e, struct mono now);
 void en_seen_as(struct engine *e, struct mono now, const struct ep *ep);
 size_t en_local_eps(const struct engine *e, uint16_t port4, uint16_t port6, struct ep *eps, size_t max);
 struct mono en_deadline(const struct engine *e);
+
+/* engine_portmap.c */
+void epm_pump(struct engine *e, struct mono now);
+/* Ports, preferences or the map changed. */
+void epm_update(struct engine *e, struct mono now);
+void epm_relay_addrs(struct engine *e);
 
 /* engine_relay.c */
 void er_pump(struct engine *e, struct mono now);

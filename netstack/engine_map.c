@@ -62,6 +62,7 @@ void em_hostinfo(struct engine *e, struct mono now)
 
 	if (r && netcheck_netinfo(r, &h) < 0)
 		e->out_dropped++;
+	h.have_port_map = ep_is_set(&e->portmap_told);
 	h.preferred_derp = e->home;
 	h.has_netinfo = h.has_netinfo || e->home;
 	if (ctlclient_set_host(e->ctl, now, &h) < 0)

@@ -24,6 +24,7 @@ void en_start(struct engine *e, struct mono now, bool full)
 
 	if (!e->is_started || !e->prefs.want_running)
 		return;
+	portmapper_want(&e->pm, now, full);
 	netcheck_start(e->net, now, &h, full);
 	e->next_stun = mono_add_ms(now, ENGINE_STUN_MIN_S * 1000 +
 						(int64_t)env_below(e->env, ENGINE_STUN_SPREAD_S * 1000));
@@ -125,6 +126,7 @@ static void collect_eps(struct engine *e, struct mono now, struct ep_list *l)
 	uint8_t types[ENGINE_ADDRS_MAX];
 	size_t n = r ? netcheck_endpoints(r, e->port4, eps, types, ENGINE_ADDRS_MAX) : 0;
 
+	add_ep(l, &e->portmap_told, EP_TYPE_PORTMAP);
 	for (size_t i = 0; i < n; i++) {
 		add_ep(l, &eps[i], types[i]);
 		remember_ep(e, now, &eps[i], types[i]);
@@ -368,6 +370,7 @@ void engine_set_ports(struct engine *e, struct mono now, uint16_t port4, uint16_
 	e->port4 = port4;
 	e->port6 = port6;
 	e->self.has_udp = port4 || port6;
+	epm_update(e, now);
 	en_endpoints(e, now);
 	en_start(e, now, true);
 }

@@ -108,6 +108,7 @@ void er_set(struct engine *e, struct mono now)
 	bool on = e->prefs.has_relay_port && e->prefs.want_running && !engine_relay_disabled(e);
 
 	relayserver_set(&e->relays, now, on, on ? port : 0);
+	epm_update(e, now);
 	er_addrs(e, now);
 }
 
@@ -124,6 +125,7 @@ void er_addrs(struct engine *e, struct mono now)
 	for (n = 0; n < e->n_public; n++)
 		eps[n] = (struct ep){ .ip = e->public_ips[n] };
 	relayserver_set_addrs(&e->relays, RELAYSERVER_PUBLIC, eps, n);
+	epm_relay_addrs(e);
 	relayserver_set_own(&e->relays, e->addrs, e->n_addrs, e->own_ports, e->n_own_ports);
 }
 
@@ -267,6 +269,7 @@ void engine_relay_bound(struct engine *e, struct mono now, int err, uint16_t por
 		log_info(e->env->log, "relay: listening on udp port %u", port4);
 	if (!err)
 		e->prefs.bound_relay_port = port4;
+	epm_update(e, now);
 	er_addrs(e, now);
 	er_candidates(e, now, true);
 	e->next_relay_stun = now;

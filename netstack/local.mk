@@ -17,5 +17,6 @@ libnetstack_a_SOURCES += \
 	netstack/engine_net.c \
 	netstack/engine_peer.c \
 	netstack/engine_queue.c \
+	netstack/engine_portmap.c \
 	netstack/engine_relay.c \
 	netstack/engine_status.c netstack/engine_warm.c

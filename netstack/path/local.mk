@@ -9,12 +9,14 @@ libnetstack_a_SOURCES += \
 	netstack/path/ladderwatch.c \
 	netstack/path/metric.c netstack/path/metric.h \
 	netstack/path/pathself.c netstack/path/pathself.h \
+	netstack/path/portmapper.c netstack/path/portmapper.h \
 	netstack/path/prober.c netstack/path/prober.h
 
 check_PROGRAMS += \
 	tests/unit/test_discogate \
 	tests/unit/test_ladder \
-	tests/unit/test_metric
+	tests/unit/test_metric \
+	tests/unit/test_portmapper
 
 check_PROGRAMS += \
 	tests/unit/test_netcheck

@@ -51,6 +51,7 @@ enum relayserver_origin {
 	RELAYSERVER_STATIC,  /* the operator named it */
 	RELAYSERVER_LOCAL,   /* address of an interface with our port */
 	RELAYSERVER_PUBLIC,  /* the host is reached by it (coordinator URL, cloud metadata), our port */
+	RELAYSERVER_PORTMAP, /* mapped by the gateway */
 	RELAYSERVER_STUN,    /* observed from the relay's own sockets */
 	RELAYSERVER_ORIGINS,
 };

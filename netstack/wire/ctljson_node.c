@@ -170,6 +170,7 @@ static void read_netinfo(struct json_in *in, const cJSON *v, struct hostinfo *ou
 	out->working_ipv6 = ctljson_tri(in, v, "WorkingIPv6");
 	out->os_has_ipv6 = ctljson_tri(in, v, "OSHasIPv6");
 	out->mapping_varies = ctljson_tri(in, v, "MappingVariesByDestIP");
+	out->have_port_map = json_bool(in, v, "HavePortMap");
 	out->upnp = ctljson_tri(in, v, "UPnP");
 	out->pmp = ctljson_tri(in, v, "PMP");
 	out->pcp = ctljson_tri(in, v, "PCP");
@@ -212,6 +213,8 @@ static void netinfo_write(struct json_w *w, const char *key, const struct hostin
 	ctljson_tri_write(w, "WorkingIPv6", h->working_ipv6);
 	ctljson_tri_write(w, "OSHasIPv6", h->os_has_ipv6);
 	ctljson_tri_write(w, "WorkingUDP", h->working_udp);
+	if (h->have_port_map)
+		json_w_bool(w, "HavePortMap", true);
 	ctljson_tri_write(w, "UPnP", h->upnp);
 	ctljson_tri_write(w, "PMP", h->pmp);
 	ctljson_tri_write(w, "PCP", h->pcp);

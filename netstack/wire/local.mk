@@ -2,6 +2,7 @@
 libnetstack_a_SOURCES += \
 	netstack/wire/mapdata.h \
 	netstack/wire/pathaddr.c netstack/wire/pathaddr.h \
+	netstack/wire/pcp.c netstack/wire/pcp.h \
 	netstack/wire/peerid.h
 
 # The control connection's codecs.
@@ -79,5 +80,5 @@ EXTRA_DIST += \
 	netstack/wire/apijson.md netstack/wire/ctlframe.md netstack/wire/ctljson.md \
 	netstack/wire/derp.md netstack/wire/disco.md netstack/wire/geneve.md \
 	netstack/wire/http1.md netstack/wire/ip.md netstack/wire/json.md \
-	netstack/wire/offload.md netstack/wire/stun.md netstack/wire/tsstate.md \
+	netstack/wire/offload.md netstack/wire/pcp.md netstack/wire/stun.md netstack/wire/tsstate.md \
 	netstack/wire/wgmsg.md

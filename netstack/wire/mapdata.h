@@ -58,6 +58,7 @@ struct hostinfo {
 	/* NetInfo */
 	uint32_t preferred_derp;     /* 0 = unknown */
 	enum tri working_udp, working_ipv6, os_has_ipv6, mapping_varies, upnp, pmp, pcp;
+	bool have_port_map;
 	struct derp_latency {
 		char key[16]; /* "1-v4" */
 		double seconds;

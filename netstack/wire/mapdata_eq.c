@@ -48,7 +48,7 @@ static bool netinfo_eq(const struct hostinfo *a, const struct hostinfo *b)
 		return true;
 	if (a->preferred_derp != b->preferred_derp || a->working_udp != b->working_udp ||
 	    a->working_ipv6 != b->working_ipv6 || a->os_has_ipv6 != b->os_has_ipv6 ||
-	    a->mapping_varies != b->mapping_varies || a->upnp != b->upnp || a->pmp != b->pmp || a->pcp != b->pcp ||
+	    a->mapping_varies != b->mapping_varies || a->have_port_map != b->have_port_map || a->upnp != b->upnp || a->pmp != b->pmp || a->pcp != b->pcp ||
 	    a->n_derp_latency != b->n_derp_latency)
 		return false;
 	for (size_t i = 0; i < a->n_derp_latency; i++)

@@ -4,6 +4,7 @@ NETNS_TESTS = \
 	tests/netns/ladder.py \
 	tests/netns/upgrade.py \
 	tests/netns/relay_share.py \
+	tests/netns/portmap.py \
 	tests/netns/grants.py \
 	tests/netns/nat11.py \
 	tests/netns/nat_matrix.py \
@@ -18,7 +19,7 @@ NETNS_TESTS = \
 	tests/netns/dp_tunnel.py \
 	tests/netns/wg_interop.py
 EXTRA_DIST += $(NETNS_TESTS) \
-	tests/netns/dp.py tests/netns/flow.py tests/netns/fresh.py tests/netns/lab.py tests/netns/machine.py tests/netns/nat.py tests/netns/node.py tests/netns/run.py
+	tests/netns/dp.py tests/netns/flow.py tests/netns/fresh.py tests/netns/gateway.py tests/netns/lab.py tests/netns/machine.py tests/netns/nat.py tests/netns/node.py tests/netns/run.py
 
 # One end of a tunnel with static keys, for dp_*.py.
 EXTRA_PROGRAMS = tests/netns/dptest tests/netns/wgpeer

@@ -341,6 +341,8 @@ static void act(struct whole *x, const struct engine_out *o)
 	case ENGINE_RELAY_SET: /* no workers: the engine forwards all itself */
 	case ENGINE_RELAY_DEL:
 		break;
+	case ENGINE_PORTMAP: /* no gateway is ever named */
+		break;
 	case ENGINE_HOST:
 		act_host(x, o);
 		break;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "daemon/conf.h"
+#include "path/portmapper.h"
 #include "wire/apijson.h"
 
 static char *const no_env[] = { NULL };
@@ -80,6 +81,8 @@ static void bad_command_lines_are_refused(void **state)
 		  "invalid value \"9101\" for flag -metrics-listen: want IP:port or an absolute path" },
 		{ "--import-state=", 2, "invalid value \"\" for flag -import-state: empty path" },
 		{ "--import-partial", 2, "--import-partial needs --import-state" },
+		{ "--portmap=yes", 2,
+		  "invalid value \"yes\" for flag -portmap: want auto, off, upnp, pmp or pcp" },
 		{ "--socks5-server=:1080", 77, "not in this build: --socks5-server" },
 		{ "--config=/nonexistent/x", 1, "/nonexistent/x: No such file or directory" },
 		{ "--config=/tmp", 1, "/tmp: not a regular file" },
@@ -124,6 +127,38 @@ static void file_sets_and_locks(void **state)
 	conf_wipe(&c);
 }
 
+static void port_mapping_goes_by_flag_then_environment_then_file(void **state)
+{
+	static char *const off[] = { (char *)"TS_DISABLE_PORTMAPPER=1", NULL };
+	static char *const no_upnp[] = { (char *)"MESHD_DISABLE_UPNP=true", (char *)"TS_DISABLE_PORTMAPPER=0", NULL };
+	static const struct {
+		const char *flag;
+		char *const *env;
+		unsigned want;
+	} rows[] = {
+		{ "--verbose=0", no_env, PORTMAPPER_ALL },
+		{ "--verbose=0", off, 0 },
+		{ "--verbose=0", no_upnp, 1 << PORTMAPPER_PMP | 1 << PORTMAPPER_PCP },
+		{ "--portmap=upnp", off, 1 << PORTMAPPER_UPNP },
+		{ "--portmap=off", no_env, 0 },
+	};
+	struct conf c = { .portmap = PORTMAPPER_ALL };
+	struct conf_error err;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		char *argv[] = { (char *)"meshd", (char *)(uintptr_t)rows[i].flag, NULL };
+		struct conf got;
+
+		assert_int_equal(conf_load(&got, 2, argv, rows[i].env, &err), 0);
+		assert_int_equal(got.portmap, rows[i].want);
+		conf_wipe(&got);
+	}
+	assert_int_equal(conf_parse_file(&c, "f", "{\"portMapping\":\"pcp\"}", 21, &err), 0);
+	assert_int_equal(c.portmap, 1 << PORTMAPPER_PCP);
+	conf_wipe(&c);
+}
+
 static void bad_files_name_the_place(void **state)
 {
 	static const struct {
@@ -137,6 +172,7 @@ static void bad_files_name_the_place(void **state)
 		{ "{\"hostname\":\"-x\"}", "f: hostname: \"-x\" is not a valid DNS label" },
 		{ "{\"relayServerPort\":70000}",
 		  "f: relayServerPort: failed to set relay server port: \"70000\" is out of range" },
+		{ "{\"portMapping\":true}", "f: portMapping: want auto, off, upnp, pmp or pcp" },
 		{ "{\"relayServerMbps\":-1}", "f: relayServerMbps: want a whole number from 0 to 1000000" },
 		{ "{\"relayServerMbps\":\"1\"}", "f: relayServerMbps: want a whole number from 0 to 1000000" },
 		{ "{\"relayServerSessions\":0}", "f: relayServerSessions: want a whole number from 1 to 65536" },
@@ -166,6 +202,7 @@ int main(void)
 		cmocka_unit_test(flags_and_environment_are_read),
 		cmocka_unit_test(bad_command_lines_are_refused),
 		cmocka_unit_test(file_sets_and_locks),
+		cmocka_unit_test(port_mapping_goes_by_flag_then_environment_then_file),
 		cmocka_unit_test(bad_files_name_the_place),
 	};
 
