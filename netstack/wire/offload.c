@@ -104,6 +104,19 @@ static uint32_t header_end(const uint8_t *pkt, size_t size, uint32_t l4, uint8_t
 	return n >= TCP_MIN && l4 + n <= size ? l4 + n : 0;
 }
 
+/* Is the super-packet what the header says it is: that protocol in that family, whole, with the
+ * transport header where it says? */
+static bool is_told_right(const struct offload_split *t, const struct offload_hdr *hdr,
+			  const uint8_t *pkt)
+{
+	struct ip_pkt ip;
+
+	if (ip_pkt_parse(&ip, pkt, t->size) < 0 || ip.is_frag || ip.size != t->size ||
+	    ip.proto != t->proto || ip.l4 != t->l4)
+		return false;
+	return (hdr->flags & OFFLOAD_NEEDS_CSUM) != 0 || ip_csum_l4_ok(&ip);
+}
+
 int offload_split_init(struct offload_split *s, const struct offload_hdr *hdr, uint8_t *pkt,
 		       size_t size)
 {
@@ -133,7 +146,7 @@ int offload_split_init(struct offload_split *s, const struct offload_hdr *hdr, u
 	if (t.l4 < (t.family == IP_V4 ? IP4_HDR_SIZE : IP6_HDR_SIZE) || !hdr->gso_size)
 		return -EBADMSG;
 	t.hdr_size = header_end(pkt, size, t.l4, t.proto);
-	if (!t.hdr_size || t.hdr_size >= size)
+	if (!t.hdr_size || t.hdr_size >= size || !is_told_right(&t, hdr, pkt))
 		return -EBADMSG;
 	payload = t.size - t.hdr_size;
 	t.seg_size = hdr->gso_size;
@@ -202,20 +215,31 @@ void offload_gro_begin(struct offload_gro *g, bool use_tcp, bool use_udp)
 {
 	g->use_tcp = use_tcp;
 	g->use_udp = use_udp;
-	g->n_pkts = g->n_groups = 0;
+	g->n_pkts = g->n_groups = g->n_bad_csums = 0;
 	memset(g->buckets, 0xff, sizeof(g->buckets));
+	g->has_barriers = false;
+}
+
+static uint32_t fold_hash(uint32_t h)
+{
+	h ^= h >> 15;
+	return (h ^ h >> 7) % OFFLOAD_BUCKETS;
+}
+
+/* Flows of one peer differ in the last bytes of addresses and in ports. A peer that makes them collide
+ * only loses its own gathering. */
+static uint32_t hash_addrs(const uint8_t *pkt, uint8_t family)
+{
+	const uint8_t *a = addrs_of(pkt, family);
+
+	return get32(a + addr_size(family) - 4) + get32(a + 2 * addr_size(family) - 4) * 31;
 }
 
 static uint32_t bucket_of(const uint8_t *pkt, const struct ip_pkt *ip)
 {
-	const uint8_t *a = addrs_of(pkt, ip->family);
-	uint32_t h = get32(pkt + ip->l4) * UINT32_C(0x9e3779b1); /* ports */
+	const uint32_t ports = get32(pkt + ip->l4) * UINT32_C(0x9e3779b1);
 
-	/* Flows of one peer differ in the last bytes of addresses and in ports. A peer that makes
-	 * them collide only loses its own gathering. */
-	h ^= get32(a + addr_size(ip->family) - 4) + get32(a + 2 * addr_size(ip->family) - 4) * 31;
-	h ^= h >> 15;
-	return (h ^ h >> 7) % OFFLOAD_BUCKETS;
+	return fold_hash(ports ^ hash_addrs(pkt, ip->family));
 }
 
 static bool is_same_flow(const struct offload_gro *g, const struct offload_group *grp,
@@ -277,6 +301,11 @@ static bool is_candidate(const struct offload_gro *g, const uint8_t *pkt, const 
 	return true;
 }
 
+static uint32_t max_pkts(uint8_t proto)
+{
+	return proto == IP_PKT_UDP ? OFFLOAD_UDP_PKTS_MAX : OFFLOAD_GROUP_PKTS_MAX;
+}
+
 /* Does the packet continue the group? Only looks at headers. */
 static bool continues(const struct offload_gro *g, const struct offload_group *grp,
 		      const uint8_t *pkt, const struct ip_pkt *ip, uint16_t hdr_size)
@@ -284,7 +313,10 @@ static bool continues(const struct offload_gro *g, const struct offload_group *g
 	const uint8_t *first = g->pkts[grp->first].data;
 	const uint32_t payload = (uint32_t)ip->size - hdr_size;
 
-	if (!grp->is_open || grp->hdr_size != hdr_size || payload > grp->seg_size ||
+	if (!grp->is_open || grp->n_pkts == max_pkts(grp->proto) ||
+	    (g->has_barriers &&
+	     grp - g->groups < g->barriers[fold_hash(hash_addrs(pkt, ip->family))]) ||
+	    grp->hdr_size != hdr_size || payload > grp->seg_size ||
 	    grp->size + payload > IP_PKT_SIZE_MAX || !is_same_ip(first, pkt, grp))
 		return false;
 	return ip->proto == IP_PKT_UDP ||
@@ -292,15 +324,32 @@ static bool continues(const struct offload_gro *g, const struct offload_group *g
 		is_same_tcp(first + ip->l4, pkt + ip->l4, (size_t)(hdr_size - ip->l4)));
 }
 
+static bool is_ip4_hdr_right(const uint8_t *pkt)
+{
+	uint32_t w[IP4_HDR_SIZE / 4];
+
+	memcpy(w, pkt, sizeof(w));
+	return ip_csum_fold((uint64_t)w[0] + w[1] + w[2] + w[3] + w[4]) == 0;
+}
+
+/* Are all the checksums right that gathering replaces: IPv4 header and transport? */
+static bool is_right(struct offload_gro *g, const uint8_t *pkt, const struct ip_pkt *ip)
+{
+	const bool ok = (ip->family != IP_V4 || is_ip4_hdr_right(pkt)) && ip_csum_l4_ok(ip);
+
+	g->n_bad_csums += !ok;
+	return ok;
+}
+
+/* The first packet's are looked at when a second one comes. */
 static bool is_first_right(struct offload_gro *g, struct offload_group *grp)
 {
+	const struct offload_pkt *p = &g->pkts[grp->first];
 	struct ip_pkt ip;
 
-	if (!grp->is_verified) {
-		const struct offload_pkt *p = &g->pkts[grp->first];
-
-		grp->is_verified = ip_pkt_parse(&ip, p->data, p->size) == 0 && ip_csum_l4_ok(&ip);
-	}
+	if (!grp->is_verified)
+		grp->is_verified = ip_pkt_parse(&ip, p->data, p->size) == 0 &&
+				   is_right(g, p->data, &ip);
 	return grp->is_verified;
 }
 
@@ -361,6 +410,14 @@ static struct offload_group *find_flow(struct offload_gro *g, uint32_t bucket, c
 	return NULL;
 }
 
+static void add_barrier(struct offload_gro *g, const uint8_t *pkt, uint8_t family)
+{
+	if (!g->has_barriers)
+		memset(g->barriers, 0, sizeof(g->barriers));
+	g->has_barriers = true;
+	g->barriers[fold_hash(hash_addrs(pkt, family))] = (uint16_t)g->n_groups;
+}
+
 void offload_gro_add(struct offload_gro *g, uint8_t *data, const struct ip_pkt *ip)
 {
 	struct offload_group *old, *grp;
@@ -374,12 +431,16 @@ void offload_gro_add(struct offload_gro *g, uint8_t *data, const struct ip_pkt *
 	if (!can &&
 	    (ip->is_frag || !ip->has_l4 || (ip->proto != IP_PKT_TCP && ip->proto != IP_PKT_UDP))) {
 		(void)begin_group(g, ip, 0);
+		/* Whose fragment it is only the first one tells: none of these hosts' flows goes on in
+		 * front of it. */
+		if (ip->is_frag)
+			add_barrier(g, data, ip->family);
 		return;
 	}
 	bucket = bucket_of(data, ip);
 	old = find_flow(g, bucket, data, ip);
 	if (can && old && continues(g, old, data, ip, hdr_size)) {
-		verified = ip_csum_l4_ok(ip);
+		verified = is_right(g, data, ip);
 		if (verified && is_first_right(g, old)) {
 			append(g, old, ip);
 			return;
@@ -428,4 +489,23 @@ void offload_gro_finish(struct offload_gro *g, uint32_t i, struct offload_hdr *h
 	hdr->hdr_size = grp->hdr_size;
 	hdr->gso_size = grp->seg_size;
 	hdr->csum_start = grp->l4;
+}
+
+void offload_gro_undo(struct offload_gro *g, uint32_t i)
+{
+	const struct offload_group *grp = &g->groups[i];
+	const struct offload_pkt *first = &g->pkts[grp->first];
+	struct ip_pkt ip;
+
+	if (grp->n_pkts == 1)
+		return;
+	set_ip_size(first->data, grp->family, first->size);
+	if (grp->proto == IP_PKT_TCP)
+		/* It is never the first one's: that would have ended the group. */
+		first->data[grp->l4 + TCP_FLAGS] &= (uint8_t)~IP_PKT_PSH;
+	else
+		put16(first->data + grp->l4 + UDP_LEN, (uint32_t)first->size - grp->l4);
+	/* Its checksum was found right before it was replaced. */
+	if (ip_pkt_parse(&ip, first->data, first->size) == 0)
+		(void)ip_csum_l4_set(first->data, &ip);
 }

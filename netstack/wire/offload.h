@@ -57,7 +57,8 @@ struct offload_split {
 
 /* Checks a packet read from TUN with its header and prepares splitting it. A packet without
  * segmentation gives one segment; its checksum is completed in place first if the header asks for
- * it.
+ * it. A super-packet whose header does not ask for it has a checksum of its own, which splitting
+ * would replace: a wrong one is refused.
  *
  * 'pkt' is borrowed until the last offload_split_next(). Returns 0; -EBADMSG if header and packet
  * do not fit together ('*s' is then unset). */
@@ -77,7 +78,9 @@ uint32_t offload_split_next(struct offload_split *s, uint8_t *dst);
 /* --- gathering --- */
 
 enum {
-	OFFLOAD_PKTS_MAX = 1024, /* packets of one batch */
+	OFFLOAD_PKTS_MAX = 1024,      /* packets of one batch */
+	OFFLOAD_GROUP_PKTS_MAX = 512, /* and of one group: each is a piece of a writev */
+	OFFLOAD_UDP_PKTS_MAX = 64,    /* the same for UDP: kernels refuse more (128 since 6.9) */
 	OFFLOAD_BUCKETS = 128,
 	OFFLOAD_NONE = 0xffff,
 };
@@ -108,10 +111,13 @@ struct offload_group {
 
 struct offload_gro {
 	bool use_tcp, use_udp; /* what the device takes as super-packets */
+	bool has_barriers;
 	uint32_t n_pkts, n_groups;
+	uint32_t n_bad_csums; /* packets that go alone because a checksum in them is wrong */
 	struct offload_pkt pkts[OFFLOAD_PKTS_MAX];
 	struct offload_group groups[OFFLOAD_PKTS_MAX];
 	uint16_t buckets[OFFLOAD_BUCKETS];
+	uint16_t barriers[OFFLOAD_BUCKETS]; /* by addresses: groups before it have ended */
 };
 
 /* Starts an empty batch. 'use_tcp' false: nothing is gathered at all. */
@@ -126,5 +132,9 @@ void offload_gro_add(struct offload_gro *g, uint8_t *data, const struct ip_pkt *
  * '*hdr'. The super-packet is the first packet followed by the payloads (behind hdr_size bytes) of
  * the others. Once per group, after the last offload_gro_add(). */
 void offload_gro_finish(struct offload_gro *g, uint32_t i, struct offload_hdr *hdr);
+
+/* After offload_gro_finish(): makes the first packet of group 'i' what it was, for a device that refuses
+ * the whole. Its packets may then be written one by one, with headers of zeros. */
+void offload_gro_undo(struct offload_gro *g, uint32_t i);
 
 #endif

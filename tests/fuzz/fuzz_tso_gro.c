@@ -39,6 +39,7 @@ static void split(struct work *w, const uint8_t *data, size_t size)
 	struct offload_hdr hdr;
 	struct offload_split s;
 	static uint8_t seg[65536];
+	struct ip_pkt ip;
 	uint8_t *pkt;
 	uint32_t n, total = 0;
 
@@ -55,8 +56,33 @@ static void split(struct work *w, const uint8_t *data, size_t size)
 			add(w, seg, n);
 		}
 		must(total == s.size - s.hdr_size);
+		/* A checksum that splitting replaces was the kernel's to compute, or right. */
+		if (s.n_segs > 1 && !(hdr.flags & OFFLOAD_NEEDS_CSUM))
+			must(ip_pkt_parse(&ip, pkt, size - sizeof(hdr)) == 0 && ip_csum_l4_ok(&ip));
 	}
 	free(pkt);
+}
+
+/* Only packets whose checksums are right may lose them, and one that goes alone keeps every byte. */
+static void check_copies(const struct work *w, const struct offload_group *grp)
+{
+	const uint32_t first =
+		(uint32_t)((w->gro.pkts[grp->first].data - w->segs[0]) / SEG_MAX);
+
+	if (grp->n_pkts == 1) {
+		must(memcmp(w->segs[first], w->copies[first], w->gro.pkts[grp->first].size) == 0);
+		return;
+	}
+	must(grp->n_pkts <= OFFLOAD_GROUP_PKTS_MAX);
+	for (uint16_t p = grp->first; p != OFFLOAD_NONE; p = w->gro.pkts[p].next) {
+		const uint32_t k = (uint32_t)((w->gro.pkts[p].data - w->segs[0]) / SEG_MAX);
+		struct ip_pkt ip;
+
+		must(ip_pkt_parse(&ip, w->copies[k], w->gro.pkts[p].size) == 0);
+		must(ip_csum_l4_ok(&ip));
+		if (ip.family == IP_V4)
+			must(ip_csum_fold(ip_csum_add(0, w->copies[k], IP4_HDR_SIZE)) == 0);
+	}
 }
 
 /* The packets of group 'i' in order against what its super-packet splits into. */
@@ -78,6 +104,7 @@ static void check_group(struct work *w, uint32_t i)
 		n += pkt->size - skip;
 	}
 	must(n == grp->size && n <= IP_PKT_SIZE_MAX);
+	check_copies(w, grp);
 	must(offload_split_init(&s, &hdr, w->whole, n) == 0);
 	must(s.n_segs == grp->n_pkts);
 	for (uint16_t p = grp->first; p != OFFLOAD_NONE; p = w->gro.pkts[p].next) {
@@ -95,8 +122,9 @@ static void check_group(struct work *w, uint32_t i)
 			const size_t at = grp->l4 + (grp->proto == IP_PKT_TCP ? 16u : 6u);
 
 			memcpy(seg + at, w->copies[k] + at, 2);
-			/* So is the checksum of the IPv4 header, which is not verified here. */
-			if (grp->family == IP_V4)
+			/* So it is in the IPv4 header. */
+			if (grp->family == IP_V4 &&
+			    w->copies[k][10] == 0xff && w->copies[k][11] == 0xff)
 				memcpy(seg + 10, w->copies[k] + 10, 2);
 			must(memcmp(seg, w->copies[k], w->gro.pkts[p].size) == 0);
 		}

@@ -283,10 +283,13 @@ static void offload_interleaved_flows_keep_their_order(void **state)
 		assert_int_equal(out_n[f], n[f]);
 }
 
-/* Flips a bit of packet 'bad' and returns the number of groups. */
+/* Flips a bit of packet 'bad' and returns the number of groups. Every other IPv4 packet is damaged in
+ * its header alone, where only the header's checksum tells. */
 static uint32_t gather_with_damage(struct bench *b, uint32_t bad, uint8_t *copy)
 {
-	b->segs[bad][b->seg_size[bad] - 3] ^= 0x10;
+	const bool in_header = b->segs[bad][0] >> 4 == 4 && bad % 4 > 1;
+
+	b->segs[bad][in_header ? 10 : b->seg_size[bad] - 3] ^= 0x10;
 	memcpy(copy, b->segs[bad], b->seg_size[bad]);
 	gather(b);
 	return b->gro.n_groups;
@@ -298,8 +301,9 @@ static void offload_damaged_packet_goes_alone_unmodified(void **state)
 	static uint8_t copy[2048], out[SUPER_MAX + 1];
 
 	test_env_init(&b->env, 13);
-	for (uint32_t bad = 0; bad < 10; bad++) {
-		const struct shape s = { .family = bad % 2 ? IP_V4 : IP_V6,
+	for (uint32_t round = 0; round < 20; round++) {
+		const uint32_t bad = round % 10;
+		const struct shape s = { .family = round / 10 ? IP_V4 : IP_V6,
 					 .proto = bad % 3 ? IP_PKT_TCP : IP_PKT_UDP,
 					 .gso_size = 1200,
 					 .payload = 12000,
@@ -314,6 +318,7 @@ static void offload_damaged_packet_goes_alone_unmodified(void **state)
 		assert_int_equal(b->n_segs, 10);
 		n_groups = gather_with_damage(b, bad, copy);
 		assert_int_equal(n_groups, bad == 0 || bad == 9 ? 2 : 3);
+		assert_int_equal(b->gro.n_bad_csums, 1);
 		for (uint32_t i = 0; i < n_groups; i++) {
 			const size_t size = flatten(b, i, out, &hdr);
 
@@ -326,6 +331,90 @@ static void offload_damaged_packet_goes_alone_unmodified(void **state)
 			}
 		}
 		assert_int_equal(alone, 1);
+	}
+}
+
+/* Datagrams too large for one packet go as fragments, and those around them must not overtake them. */
+static void offload_fragments_are_not_overtaken(void **state)
+{
+	struct bench *b = *state;
+	const struct shape s = { .family = IP_V4,
+				 .proto = IP_PKT_UDP,
+				 .gso_size = 500,
+				 .payload = 3000,
+				 .port = 7 };
+
+	const uint16_t firsts[] = { 0, 3, 4 };
+
+	test_env_init(&b->env, 20);
+	for (unsigned with_fragment = 0; with_fragment < 2; with_fragment++) {
+		b->n_segs = 0;
+		make_super(b, &s);
+		split(b);
+		assert_int_equal(b->n_segs, 6);
+		if (with_fragment) {
+			b->segs[3][6] = 0;
+			b->segs[3][7] = 100; /* a later fragment: no ports */
+			ip_csum_ip4_set(b->segs[3], IP4_HDR_SIZE);
+		}
+		gather(b);
+		assert_int_equal(b->gro.n_groups, with_fragment ? 3 : 1);
+		for (uint32_t i = 0; with_fragment && i < 3; i++)
+			assert_int_equal(b->gro.groups[i].first, firsts[i]);
+	}
+}
+
+/* A peer chooses how small its segments are: what becomes one write has a limit of pieces. */
+static void check_bound(struct bench *b, uint8_t proto, uint32_t max)
+{
+	const struct shape s = { .family = IP_V4,
+				 .proto = proto,
+				 .gso_size = 1,
+				 .payload = OFFLOAD_PKTS_MAX,
+				 .flags = IP_PKT_ACK,
+				 .port = 7 };
+	uint32_t n = 0;
+
+	test_env_init(&b->env, 18);
+	b->n_segs = 0;
+	make_super(b, &s);
+	split(b);
+	assert_int_equal(b->n_segs, OFFLOAD_PKTS_MAX);
+	gather(b);
+	for (uint32_t i = 0; i < b->gro.n_groups; i++) {
+		assert_in_range(b->gro.groups[i].n_pkts, 1, max);
+		n += b->gro.groups[i].n_pkts;
+	}
+	assert_int_equal(n, OFFLOAD_PKTS_MAX);
+	assert_int_equal(b->gro.n_groups, OFFLOAD_PKTS_MAX / max);
+}
+
+static void offload_groups_are_bounded(void **state)
+{
+	check_bound(*state, IP_PKT_TCP, OFFLOAD_GROUP_PKTS_MAX);
+	check_bound(*state, IP_PKT_UDP, OFFLOAD_UDP_PKTS_MAX);
+}
+
+/* A device that refuses the whole gets the packets as they came. */
+static void offload_undone_groups_are_what_they_were(void **state)
+{
+	struct bench *b = *state;
+	static uint8_t copies[SEGS_MAX][2048], out[SUPER_MAX + 1];
+
+	test_env_init(&b->env, 21);
+	for (int round = 0; round < 200; round++) {
+		const struct shape s = random_shape(b);
+		struct offload_hdr hdr;
+
+		b->n_segs = 0;
+		make_super(b, &s);
+		split(b);
+		memcpy(copies, b->segs, sizeof(copies[0]) * b->n_segs);
+		gather(b);
+		(void)flatten(b, 0, out, &hdr);
+		offload_gro_undo(&b->gro, 0);
+		for (uint32_t i = 0; i < b->n_segs; i++)
+			assert_memory_equal(b->segs[i], copies[i], b->seg_size[i]);
 	}
 }
 
@@ -452,6 +541,49 @@ static void offload_refuses_headers_that_do_not_fit(void **state)
 	assert_int_equal(offload_split_init(&sp, &h, b->super, 0), -EBADMSG);
 }
 
+/* Headers that lie about a packet which is well formed in itself. */
+static void offload_refuses_headers_that_lie(void **state)
+{
+	struct bench *b = *state;
+	const struct shape s = { .family = IP_V6,
+				 .proto = IP_PKT_TCP,
+				 .gso_size = 100,
+				 .payload = 250,
+				 .flags = IP_PKT_ACK };
+	struct offload_hdr h;
+	struct offload_split sp;
+	struct ip_pkt ip;
+
+	test_env_init(&b->env, 19);
+	make_super(b, &s);
+	h = b->hdr;
+	h.gso_type = OFFLOAD_GSO_UDP; /* it is TCP */
+	assert_int_equal(offload_split_init(&sp, &h, b->super, b->size), -EBADMSG);
+	h = b->hdr;
+	h.csum_start = 44; /* inside the transport header */
+	assert_int_equal(offload_split_init(&sp, &h, b->super, b->size), -EBADMSG);
+	h.csum_start = UINT16_MAX;
+	assert_int_equal(offload_split_init(&sp, &h, b->super, b->size), -EBADMSG);
+	/* Bytes that belong to no packet. */
+	assert_int_equal(offload_split_init(&sp, &b->hdr, b->super, b->size + 1), -EBADMSG);
+
+	/* A super-packet with a checksum of its own: wrong, then right. */
+	h = b->hdr;
+	h.flags = 0;
+	assert_int_equal(offload_split_init(&sp, &h, b->super, b->size), -EBADMSG);
+	assert_int_equal(ip_pkt_parse(&ip, b->super, b->size), 0);
+	assert_true(ip_csum_l4_set(b->super, &ip));
+	assert_int_equal(offload_split_init(&sp, &h, b->super, b->size), 0);
+	assert_int_equal(sp.n_segs, 3);
+
+	/* Segments far larger than the packet: one, and all of it. */
+	b->hdr.gso_size = UINT16_MAX;
+	b->n_segs = 0;
+	split(b);
+	assert_int_equal(b->n_segs, 1);
+	assert_int_equal(b->seg_size[0], b->size);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -466,6 +598,12 @@ int main(void)
 		cmocka_unit_test_setup_teardown(offload_completes_a_plain_packets_checksum, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(offload_refuses_headers_that_do_not_fit, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(offload_refuses_headers_that_lie, setup, teardown),
+		cmocka_unit_test_setup_teardown(offload_groups_are_bounded, setup, teardown),
+		cmocka_unit_test_setup_teardown(offload_undone_groups_are_what_they_were, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(offload_fragments_are_not_overtaken, setup,
 						teardown),
 	};
 
