@@ -34,16 +34,46 @@ static const struct aead_ops *const backends[] = {
 	&aead_sodium,
 };
 
+#ifdef HAVE_IPSEC_MB
+/* The library's choice, or the best below the forced limit. The library itself refuses what the CPU
+ * does not have: then the manager's functions are not there to be called. */
+static int init_mgr(IMB_MGR *mgr, enum crypto_cpu cpu)
+{
+	switch (cpu) {
+	case CRYPTO_CPU_ANY:
+		init_mb_mgr_auto(mgr, NULL);
+		break;
+	case CRYPTO_CPU_NONE:
+		return -ENOTSUP;
+	case CRYPTO_CPU_SSE:
+		init_mb_mgr_sse(mgr);
+		break;
+	case CRYPTO_CPU_AVX:
+		init_mb_mgr_avx(mgr);
+		break;
+	case CRYPTO_CPU_AVX2:
+		init_mb_mgr_avx2(mgr);
+		break;
+	}
+	return imb_get_errno(mgr) ? -ENOTSUP : 0;
+}
+#endif
+
 int aeadpick_thread_init(struct aead_thread *t, const struct crypto *crypto)
 {
 	memset(t, 0, sizeof(*t));
 #ifdef HAVE_IPSEC_MB
 	if (crypto->aead == &aead_ipsecmb) {
 		IMB_MGR *mgr = alloc_mb_mgr(0);
+		int err;
 
 		if (!mgr)
 			return -ENOMEM;
-		init_mb_mgr_auto(mgr, NULL);
+		err = init_mgr(mgr, crypto->cpu);
+		if (err) {
+			free_mb_mgr(mgr);
+			return err;
+		}
 		t->imb_mgr = mgr;
 	}
 #else
@@ -78,18 +108,21 @@ static void fill(struct trial *t)
 	}
 }
 
-/* Seals with 'ops' and opens with the reference, and the other way round. */
-static bool is_right(const struct crypto *base, const struct aead_ops *ops, struct trial *t)
+/* Seals with 'ops' and opens with the reference, and the other way round. Returns 0, -EIO if they do
+ * not agree, -ENOTSUP if this CPU cannot, or -ENOMEM. */
+static int check(const struct crypto *base, const struct aead_ops *ops, struct trial *t)
 {
 	const uint8_t key[AEAD_KEY_SIZE] = { 1, 2, 3 };
 	const struct aead_ops *order[2][2] = { { ops, &aead_sodium }, { &aead_sodium, ops } };
 	struct crypto crypto = *base;
 	struct aead_thread thread;
 	bool ok = true;
+	int err;
 
 	crypto.aead = ops;
-	if (aeadpick_thread_init(&thread, &crypto) < 0)
-		return false;
+	err = aeadpick_thread_init(&thread, &crypto);
+	if (err)
+		return err;
 	for (size_t i = 0; i < 2 && ok; i++) {
 		struct aead_ctx *seal = order[i][0]->ctx_new(&crypto, key, true);
 		struct aead_ctx *open = order[i][1]->ctx_new(&crypto, key, false);
@@ -105,7 +138,7 @@ static bool is_right(const struct crypto *base, const struct aead_ops *ops, stru
 		order[i][1]->ctx_free(open);
 	}
 	aeadpick_thread_wipe(&thread);
-	return ok;
+	return ok ? 0 : -EIO;
 }
 
 /* Best time of one batch in nanoseconds. */
@@ -138,20 +171,49 @@ static int64_t time_of(const struct crypto *base, const struct aead_ops *ops, st
 	return best;
 }
 
+/* "BACKEND/CPU": is the backend this one? Both parts may be missing. */
+static bool is_wanted(const struct aead_ops *ops, const char *name)
+{
+	const size_t n = name ? strcspn(name, "/") : 0;
+
+	return n == 0 || (strlen(ops->name) == n && memcmp(ops->name, name, n) == 0);
+}
+
+static int parse_cpu(enum crypto_cpu *cpu, const char *name)
+{
+	static const char *const names[] = {
+		[CRYPTO_CPU_NONE] = "none",
+		[CRYPTO_CPU_SSE] = "sse",
+		[CRYPTO_CPU_AVX] = "avx",
+		[CRYPTO_CPU_AVX2] = "avx2",
+	};
+	const char *text = name ? strchr(name, '/') : NULL;
+
+	*cpu = CRYPTO_CPU_ANY;
+	for (size_t i = CRYPTO_CPU_NONE; text && i < ARRAY_LEN(names); i++)
+		if (strcmp(text + 1, names[i]) == 0)
+			*cpu = (enum crypto_cpu)i;
+	return text && *cpu == CRYPTO_CPU_ANY ? -ENOENT : 0;
+}
+
 static int pick(struct crypto *crypto, const char *name, const struct log *log, struct trial *t)
 {
 	int64_t best = INT64_MAX;
-	int err = -ENOENT;
+	int err = parse_cpu(&crypto->cpu, name), first_err = -ENOENT;
 
-	for (size_t i = 0; i < ARRAY_LEN(backends); i++) {
+	for (size_t i = 0; i < ARRAY_LEN(backends) && !err; i++) {
 		int64_t ns;
+		int bad;
 
-		if (name && strcmp(name, backends[i]->name) != 0)
+		if (!is_wanted(backends[i], name))
 			continue;
-		if (!is_right(crypto, backends[i], t)) {
-			log_warn(log, "aead: %s: does not agree with libsodium: not used",
-				 backends[i]->name);
-			err = crypto->aead ? 0 : -EIO;
+		bad = check(crypto, backends[i], t);
+		if (bad) {
+			log_warn(log, "aead: %s: %s: not used", backends[i]->name,
+				 bad == -ENOTSUP ? "nothing for this CPU"
+				 : bad == -EIO	 ? "does not agree with libsodium"
+						 : strerror(-bad));
+			first_err = first_err == -ENOENT ? bad : first_err;
 			continue;
 		}
 		ns = time_of(crypto, backends[i], t);
@@ -160,10 +222,9 @@ static int pick(struct crypto *crypto, const char *name, const struct log *log, 
 		if (ns < best) {
 			best = ns;
 			crypto->aead = backends[i];
-			err = 0;
 		}
 	}
-	return err;
+	return err ? err : crypto->aead ? 0 : first_err;
 }
 
 int aeadpick_init(struct crypto *crypto, const char *name, const struct log *log)

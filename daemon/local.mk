@@ -73,6 +73,8 @@ check_PROGRAMS += tests/unit/test_slots
 tests_unit_test_slots_LDADD = libdaemon.a $(LDADD) $(URCU_LIBS)
 check_PROGRAMS += tests/unit/test_usock
 tests_unit_test_usock_LDADD = libdaemon.a $(LDADD)
+check_PROGRAMS += tests/unit/test_aeadpick
+tests_unit_test_aeadpick_LDADD = libdaemon.a $(LDADD)
 
 sbin_PROGRAMS += meshd
 meshd_SOURCES = \

@@ -12,6 +12,9 @@ struct evp_cipher_st; /* OpenSSL's EVP_CIPHER */
 
 enum { CRYPTO_LANES_MAX = 8 };
 
+/* The most that a backend with code for several instruction sets may use of this CPU. */
+enum crypto_cpu { CRYPTO_CPU_ANY, CRYPTO_CPU_NONE, CRYPTO_CPU_SSE, CRYPTO_CPU_AVX, CRYPTO_CPU_AVX2 };
+
 struct crypto {
 	/* The backend for transport data: &aead_sodium, &aead_openssl or &aead_ipsecmb. */
 	const struct aead_ops *aead;
@@ -21,6 +24,8 @@ struct crypto {
 	 * context of its own per key pair, addressed by its lane number. 0 counts as 1. */
 	unsigned n_seal_lanes;
 	unsigned n_open_lanes;
+	/* For tests: aead_ipsecmb as if the CPU had no more than this. */
+	enum crypto_cpu cpu;
 };
 
 #endif
