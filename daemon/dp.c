@@ -58,6 +58,31 @@ static void table_free(struct snapshot_item *item)
 
 /* --- opening and closing --- */
 
+int dp_cfg_force(struct dp_cfg *cfg, const char *words)
+{
+	const struct {
+		const char *word;
+		bool *flag;
+	} known[] = { { "no-vnet-hdr", &cfg->use_no_vnet_hdr },
+		      { "no-uso", &cfg->use_no_uso },
+		      { "no-gso", &cfg->use_no_gso },
+		      { "no-gro", &cfg->use_no_gro } };
+
+	for (size_t n; *words; words += n + (words[n] == ',')) {
+		bool found = false;
+
+		n = strcspn(words, ",");
+		for (size_t i = 0; i < ARRAY_LEN(known); i++) {
+			if (strlen(known[i].word) != n || memcmp(known[i].word, words, n) != 0)
+				continue;
+			found = *known[i].flag = true;
+		}
+		if (!found)
+			return -EINVAL;
+	}
+	return 0;
+}
+
 static int open_sock(struct dp *dp, unsigned fam, uint16_t port)
 {
 	const struct usock_cfg cfg = { .family = fam ? IP_V6 : IP_V4,

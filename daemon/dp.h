@@ -50,11 +50,15 @@ struct dp_cfg {
 	/* What the relay forwards at most, in all and for one session (relay/relayfair); 0 = unlimited. With a
 	 * limit one worker forwards everything, so that it can share fairly. */
 	uint64_t relay_bytes_per_s, relay_session_bytes_per_s;
-	/* Switches for tests: force the fallbacks that old kernels need. */
+	/* Switches for tests: force the fallbacks that old kernels need (dp_cfg_force()). */
 	bool use_no_vnet_hdr, use_no_uso, use_no_gso, use_no_gro;
 	/* Socket mark of all our sockets; 0 = 0x80000 (host-network 3.1). */
 	uint32_t fwmark;
 };
+
+/* Sets the switches for tests from 'words', separated by commas: "no-vnet-hdr", "no-uso", "no-gso",
+ * "no-gro". Returns 0; -EINVAL: an unknown word. */
+MESH_MUST_USE int dp_cfg_force(struct dp_cfg *cfg, const char *words);
 
 /* Opens TUN and sockets and starts the workers; nothing is received for real until a view is
  * published.
@@ -310,6 +314,8 @@ struct dp_counters {
 	uint64_t rxq_overflow, relay_rxq_overflow;    /* SO_RXQ_OVFL: lost in the kernel */
 	uint64_t gso_fallbacks;                       /* batches sent again without UDP GSO */
 	uint64_t dups_limited; /* packets that went on the first of two targets alone */
+	uint64_t tun_fallbacks; /* super-packets that TUN refused, written again packet by packet */
+	uint64_t bad_csums;    /* inner packets with a wrong checksum that were not gathered for it */
 	uint64_t tun_reads, tun_writes, udp_recvs, udp_sends; /* system calls */
 };
 

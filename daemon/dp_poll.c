@@ -264,6 +264,8 @@ static void add_tally(struct dp_counters *c, const struct dp_tally *t)
 	c->relay_rxq_overflow += counter_get(&t->relay_rxq_overflow);
 	c->gso_fallbacks += counter_get(&t->gso_fallbacks);
 	c->dups_limited += counter_get(&t->dups_limited);
+	c->tun_fallbacks += counter_get(&t->tun_fallbacks);
+	c->bad_csums += counter_get(&t->bad_csums);
 	c->tun_reads += counter_get(&t->tun_reads);
 	c->tun_writes += counter_get(&t->tun_writes);
 	c->udp_recvs += counter_get(&t->udp_recvs);

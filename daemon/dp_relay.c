@@ -134,6 +134,8 @@ int dp_relay_set(struct dp *dp, uint32_t vni, const struct dp_relay_side sides[s
 		v = CONTAINER_OF(e, struct dp_vni, slot);
 		old = snapshot_own(&v->bound);
 		snapshot_store(&v->bound, bound);
+		counter_set(&v->narrow_size[0], 0);
+		counter_set(&v->narrow_size[1], 0);
 		snapshot_retire(dp->snapshot, &old->item, bound_free);
 		return 0;
 	}

@@ -139,8 +139,10 @@ struct dp_vni {
 	struct slots_entry slot; /* first: key = VNI */
 	struct snapshot_item item;
 	struct snapshot_ptr bound; /* struct dp_bound */
-	/* Any forwarding worker. */
+	/* Any forwarding worker; by the side that the packets come from. */
 	struct counter pkts[2], bytes[2], last[2];
+	/* The way out refused GSO with segments of this size. */
+	struct counter narrow_size[2], narrow_until[2];
 };
 
 /* All counters of one worker; control sums them. */
@@ -150,6 +152,7 @@ struct dp_tally {
 	struct counter in_dropped[DP_IN_N], out_dropped[DP_OUT_N];
 	struct counter relay_pkts[2][2], relay_bytes[2][2], relay_dropped[DP_RELAY_DROP_N];
 	struct counter rxq_overflow, relay_rxq_overflow, gso_fallbacks, dups_limited;
+	struct counter bad_csums, tun_fallbacks;
 	struct counter tun_reads, tun_writes, udp_recvs, udp_sends;
 };
 
@@ -301,6 +304,7 @@ struct forward_batch {
 	struct worker *w;
 	struct usock *sock[2];  /* by family: where it leaves; may be null */
 	struct relayfair *fair; /* owned; null = unlimited */
+	struct mono now;
 	uint32_t n_runs[2], n_iov;
 	struct usock_run runs[2][USOCK_RUNS_MAX];
 	struct forward_owner {

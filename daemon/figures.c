@@ -87,7 +87,10 @@ static void add_dp_counters(struct meshd *m, const struct dp_counters *c)
 		take_counter(m, name, c->out_dropped[i]);
 	}
 	take_counter(m, "meshd_dp_rxq_overflow", c->rxq_overflow);
+	take_counter(m, "meshd_dp_relay_rxq_overflow", c->relay_rxq_overflow);
 	take_counter(m, "meshd_dp_gso_fallbacks", c->gso_fallbacks);
+	take_counter(m, "meshd_dp_tun_fallbacks", c->tun_fallbacks);
+	take_counter(m, "meshd_dp_bad_checksums", c->bad_csums);
 	take_counter(m, "meshd_dp_duplicates_limited", c->dups_limited);
 	take_counter(m, "meshd_dp_tun_reads", c->tun_reads);
 	take_counter(m, "meshd_dp_tun_writes", c->tun_writes);

@@ -50,8 +50,13 @@ static void send_family(struct forward_batch *b, unsigned fam)
 			counter_add(&t->relay_dropped[DP_RELAY_SEND_ERROR], run->n_segs);
 			continue;
 		}
-		if (run->was_too_big)
+		if (run->was_resent)
 			counter_add(&t->gso_fallbacks, 1);
+		if (run->was_too_big) {
+			counter_set(&o->vni->narrow_until[o->side],
+				    (uint64_t)mono_add_s(b->now, DP_NARROW_S).ns);
+			counter_set(&o->vni->narrow_size[o->side], run->seg_size);
+		}
 		counter_add(&t->relay_pkts[o->family_in][fam], run->n_segs);
 		counter_add(&t->relay_bytes[o->family_in][fam], run->bytes);
 		counter_add_shared(&o->vni->pkts[o->side], run->n_segs);
@@ -99,6 +104,17 @@ static struct usock_run *newest_run(struct forward_batch *b, unsigned fam, const
 	return run;
 }
 
+/* Has the way out of this side refused GSO with segments of this size? They go one by one then: a
+ * refusal a batch would cost more than that. */
+static bool is_narrow(const struct forward_batch *b, const struct dp_vni *v, uint8_t side,
+		      uint32_t size)
+{
+	const uint64_t narrow = counter_get(&v->narrow_size[side]);
+
+	return narrow && size >= narrow &&
+	       b->now.ns < (int64_t)counter_get(&v->narrow_until[side]);
+}
+
 static void add_segment(struct forward_batch *b, struct dp_vni *vni, const struct dp_bound *bound,
 			uint8_t side, uint8_t *data, uint32_t size)
 {
@@ -118,11 +134,12 @@ static void add_segment(struct forward_batch *b, struct dp_vni *vni, const struc
 		b->owners[fam][at] =
 			(struct forward_owner){ .vni = vni,
 						.side = side,
-						.family_in =
-							dp_fam(bound->ep[side].ip.family) ? 1 : 0 };
-		*run = (struct usock_run){
-			.to = *to, .iov = &b->iov[b->n_iov++], .n_iov = 1, .seg_size = size
-		};
+						.family_in = (uint8_t)dp_fam(bound->ep[side].ip.family) };
+		*run = (struct usock_run){ .to = *to,
+					   .iov = &b->iov[b->n_iov++],
+					   .n_iov = 1,
+					   .seg_size = size,
+					   .is_single = is_narrow(b, vni, side, size) };
 		*run->iov = (struct iovec){ data, 0 };
 	}
 	run->iov->iov_len += size;
@@ -150,6 +167,7 @@ bool forward_add(struct forward_batch *b, struct mono now, uint32_t vni,
 
 	if (!e)
 		return false;
+	b->now = now;
 	v = CONTAINER_OF(e, struct dp_vni, slot);
 	bound = snapshot_load(&v->bound);
 	for (uint8_t side = 0; side < 2; side++) {

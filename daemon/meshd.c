@@ -180,7 +180,9 @@ static int open_crypto(struct meshd *m)
 {
 	int err = aeadpick_init(&m->crypto, getenv("MESHD_AEAD"), &m->log);
 
-	return err ? fail("aead", err == -ENOENT ? "MESHD_AEAD names no backend of this build" : strerror(-err)) :
+	return err ? fail("aead", err == -ENOENT  ? "MESHD_AEAD names no backend of this build" :
+				  err == -ENOTSUP ? "MESHD_AEAD names a backend that this CPU cannot run" :
+						    strerror(-err)) :
 		     0;
 }
 
@@ -216,8 +218,11 @@ static int open_dp(struct meshd *m)
 			      .on_events = dp_events,
 			      .ctx = m };
 	char err[DP_ERR_MAX] = "no name for the TUN device";
+	const char *forced = getenv("MESHD_FORCE"); /* for tests: the data plane's fallbacks */
 	int rc = -EINVAL;
 
+	if (forced && dp_cfg_force(&cfg, forced) < 0)
+		return fail("MESHD_FORCE", "an unknown word");
 	for (size_t i = 0; rc && i < m->conf->n_tun; i++) {
 		cfg.tun_name = m->conf->tun[i];
 		rc = dp_open(&m->dp, &cfg, err);

@@ -76,7 +76,7 @@ static int set_link(struct tun *t, uint32_t mtu)
 	ifr.ifr_mtu = (int)mtu;
 	if (ioctl(fd, SIOCSIFMTU, &ifr) < 0)
 		err = -errno;
-	ifr.ifr_qlen = TUN_TXQUEUELEN; /* the default of 500 drops under bursts */
+	ifr.ifr_qlen = TUN_TXQUEUELEN;
 	if (!err && ioctl(fd, SIOCSIFTXQLEN, &ifr) < 0)
 		err = -errno;
 	(void)close(fd);

@@ -302,6 +302,7 @@ static unsigned handle_error(struct usock *s, struct usock_run *run, int err)
 	run->error = -err;
 	if (run->n_segs < 2 || !is_gso_refusal(err))
 		return 0;
+	run->was_resent = true;
 	if (err == EINVAL || err == EMSGSIZE)
 		run->was_too_big = true;
 	else

@@ -104,7 +104,8 @@ struct usock_run {
 	uint32_t bytes;   /* 1..USOCK_RUN_BYTES_MAX */
 	bool is_single;   /* in: do not use GSO (the path refused it before) */
 	int error;        /* out: 0, or a negative errno; some segments may have gone out */
-	bool was_too_big; /* out: EMSGSIZE or EINVAL with GSO: sent again one by one */
+	bool was_resent;  /* out: refused with GSO and sent again one by one */
+	bool was_too_big; /* out: for EMSGSIZE or EINVAL: 'seg_size' is more than the path takes */
 };
 
 /* Sends the runs in order. A run refused with GSO (EIO, EINVAL, EMSGSIZE) is sent again datagram by

@@ -24,9 +24,11 @@
 enum {
 	PKTS_MAX = OFFLOAD_PKTS_MAX, /* a flush */
 	SRCS_MAX = 256,
-	IOV_MAX_PKTS = 1000, /* pieces a writev: UIO_MAXIOV is 1024 */
+	PIECES_MAX = 1 + OFFLOAD_GROUP_PKTS_MAX, /* of a writev: header and packets */
 	BATCHES_MAX = 4,     /* receives per socket before the other one's turn */
 };
+
+static_assert(PIECES_MAX <= 1024, "UIO_MAXIOV");
 
 /* Where packets of the batch came from. */
 struct in_src {
@@ -54,7 +56,7 @@ struct in {
 	struct flow_key allowed;
 	bool has_allowed;
 	struct offload_gro gro;
-	struct iovec iov[IOV_MAX_PKTS + 1];
+	struct iovec iov[PIECES_MAX];
 	struct forward_batch *forward; /* while the relay shares the main sockets */
 };
 
@@ -67,11 +69,22 @@ static void drop(struct in *in, enum dp_in_drop reason, uint64_t n)
 
 static void write_alone(struct in *in, const struct offload_pkt *p)
 {
-	struct iovec iov = { p->data, p->size };
+	const size_t n_hdr = in->w.dp->tun.has_vnet_hdr;
+	struct offload_hdr none = { 0 };
+	struct iovec iov[2] = { { &none, sizeof(none) }, { p->data, p->size } };
 
 	counter_add(&in->w.tally.tun_writes, 1);
-	if (tun_write(&in->w.dp->tun, &iov, 1) < 0)
+	if (tun_write(&in->w.dp->tun, iov + 1 - n_hdr, 1 + n_hdr) < 0)
 		drop(in, DP_IN_TUN, 1);
+}
+
+/* The device refused the super-packet as such, and not because it is down: its packets go one by one. */
+static void write_singly(struct in *in, uint32_t i)
+{
+	offload_gro_undo(&in->gro, i);
+	counter_add(&in->w.tally.tun_fallbacks, 1);
+	for (uint16_t k = in->gro.groups[i].first; k != OFFLOAD_NONE; k = in->gro.pkts[k].next)
+		write_alone(in, &in->gro.pkts[k]);
 }
 
 static void write_group(struct in *in, uint32_t i)
@@ -79,6 +92,7 @@ static void write_group(struct in *in, uint32_t i)
 	const struct offload_group *grp = &in->gro.groups[i];
 	struct offload_hdr hdr;
 	size_t n = 0;
+	int err;
 
 	if (!in->w.dp->tun.has_vnet_hdr) {
 		write_alone(in, &in->gro.pkts[grp->first]);
@@ -93,7 +107,10 @@ static void write_group(struct in *in, uint32_t i)
 		in->iov[n++] = (struct iovec){ p->data + skip, p->size - skip };
 	}
 	counter_add(&in->w.tally.tun_writes, 1);
-	if (tun_write(&in->w.dp->tun, in->iov, n) < 0)
+	err = tun_write(&in->w.dp->tun, in->iov, n);
+	if (err == -EINVAL && grp->n_pkts > 1)
+		write_singly(in, i);
+	else if (err)
 		drop(in, DP_IN_TUN, grp->n_pkts);
 }
 
@@ -273,6 +290,7 @@ static void flush(struct in *in)
 			i += open_group(in, i);
 		for (uint32_t i = 0; i < in->gro.n_groups; i++)
 			write_group(in, i);
+		counter_add(&in->w.tally.bad_csums, in->gro.n_bad_csums);
 	}
 	in->n_pkts = in->n_srcs = 0;
 	in->has_allowed = false;

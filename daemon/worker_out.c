@@ -47,8 +47,11 @@ struct out_run {
 	bool is_closed;
 };
 
+/* A path that refused GSO with segments of this size: larger ones go one by one, and the kernel makes
+ * fragments of them where it must. */
 struct narrow {
 	struct ep ep;
+	uint32_t seg_size;
 	struct mono until;
 };
 
@@ -79,30 +82,39 @@ static void drop(struct out *o, enum dp_out_drop reason, uint64_t n)
 
 /* --- paths that are too narrow for GSO --- */
 
-static bool is_narrow(struct out *o, const struct ep *ep)
+static struct narrow *find_narrow(struct out *o, const struct ep *ep)
 {
 	for (uint32_t i = 0; i < o->n_narrow; i++) {
 		if (!ep_eq(&o->narrow[i].ep, ep))
 			continue;
 		if (mono_before(o->now, o->narrow[i].until))
-			return true;
+			return &o->narrow[i];
 		o->narrow[i] = o->narrow[--o->n_narrow];
-		return false;
+		return NULL;
 	}
-	return false;
+	return NULL;
 }
 
-static void note_narrow(struct out *o, const struct out_run *info)
+static bool is_narrow(struct out *o, const struct ep *ep, uint32_t seg_size)
+{
+	const struct narrow *n = o->n_narrow ? find_narrow(o, ep) : NULL;
+
+	return n && seg_size >= n->seg_size;
+}
+
+static void note_narrow(struct out *o, const struct out_run *info, uint32_t seg_size)
 {
 	const struct dp_note note = { .kind = DP_EV_PATH_MTU,
 				      .peer = info->peer->id,
 				      .path = info->target->addr,
 				      .when = o->now };
-	const uint32_t i = o->n_narrow < DP_NARROW_MAX
-				   ? o->n_narrow++
-				   : (uint32_t)(o->now.ns >> 10) % DP_NARROW_MAX;
+	struct narrow *n = find_narrow(o, &info->target->addr.ep);
 
-	o->narrow[i] = (struct narrow){ info->target->addr.ep, mono_add_s(o->now, DP_NARROW_S) };
+	if (!n)
+		n = &o->narrow[o->n_narrow < DP_NARROW_MAX
+				       ? o->n_narrow++
+				       : (uint32_t)(o->now.ns >> 10) % DP_NARROW_MAX];
+	*n = (struct narrow){ info->target->addr.ep, seg_size, mono_add_s(o->now, DP_NARROW_S) };
 	(void)worker_note(&o->w, &note, NULL, 0);
 }
 
@@ -130,10 +142,10 @@ static void send_runs(struct out *o, unsigned fam)
 		const struct usock_run *run = &o->runs[fam][i];
 		const struct out_run *info = &o->run_infos[fam][i];
 
-		if (sock && run->was_too_big) {
+		if (sock && run->was_resent)
 			counter_add(&o->w.tally.gso_fallbacks, 1);
-			note_narrow(o, info);
-		}
+		if (sock && run->was_too_big)
+			note_narrow(o, info, run->seg_size);
 		if (!sock || run->error)
 			drop(o, DP_OUT_SEND, run->n_segs);
 		else
@@ -178,7 +190,7 @@ static void add_to_run(struct out *o, struct dp_peer *peer, const struct dp_targ
 		*run = (struct usock_run){ .to = t->to,
 					   .iov = o->iov[fam][at],
 					   .seg_size = size,
-					   .is_single = o->n_narrow && is_narrow(o, &t->addr.ep) };
+					   .is_single = is_narrow(o, &t->addr.ep, size) };
 	}
 	run->n_segs++;
 	run->bytes += size;
@@ -514,8 +526,10 @@ static int take_tun(struct out *o)
 		if (n < 0)
 			return (int)n;
 		counter_add(&o->w.tally.tun_reads, 1);
-		if ((size_t)n < skip)
+		if ((size_t)n < skip) {
+			drop(o, DP_OUT_TOO_SHORT, 1);
 			continue;
+		}
 		memcpy(&hdr, o->read_buf, skip);
 		handle_tun(o, &hdr, o->read_buf + skip, (size_t)n - skip);
 	}

@@ -1,13 +1,37 @@
 /* SPDX-License-Identifier: MIT */
 /* daemon/usock on loopback: runs arrive as the datagrams they stand for, with and without GSO and
  * GRO; errors stay with their run. */
+#include "config.h"
+
 #include "tests/unit/testing.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "daemon/usock.h"
+
+/* What the kernel answers to GSO sends: the first 'n_good' pass, then 'err'. */
+static struct refusal {
+	int n_good, err;
+} refusal;
+
+/* Instead of libc's: refuses what some device or path would refuse. */
+int sendmmsg(int fd, struct mmsghdr *hdrs, unsigned n, int flags)
+{
+	unsigned k = 0;
+
+	for (; refusal.err && k < n; k++)
+		if (hdrs[k].msg_hdr.msg_controllen && refusal.n_good-- <= 0)
+			break;
+	if (refusal.err && k == 0) {
+		errno = refusal.err;
+		return -1;
+	}
+	return (int)syscall(SYS_sendmmsg, fd, hdrs, refusal.err ? k : n, flags);
+}
 
 struct pair {
 	struct usock a, b;
@@ -130,6 +154,75 @@ static void usock_errors_stay_with_their_run(void **state)
 	close_pair(&p);
 }
 
+/* The device or the path refuses GSO in the middle of a batch: all datagrams arrive, in order, and the
+ * runs say why. */
+static void refused_in_mid_flow(int err, bool is_path, bool is_device)
+{
+	static struct pair p;
+	struct iovec iov[5];
+	struct usock_run runs[5];
+
+	open_pair(&p, false, false);
+	for (int i = 0; i < 5; i++) {
+		iov[i] = (struct iovec){ p.bytes + 4000 * i, 4000 };
+		runs[i] = (struct usock_run){ .to = p.to_b,
+					      .iov = &iov[i],
+					      .n_iov = 1,
+					      .n_segs = 4,
+					      .seg_size = 1000,
+					      .bytes = 4000 };
+	}
+	refusal = (struct refusal){ 2, err };
+	(void)usock_send(&p.a, runs, 5);
+	refusal.err = 0;
+	for (int i = 0; i < 5; i++) {
+		assert_int_equal(runs[i].error, 0);
+		/* Of the device it is known after the first one. */
+		assert_int_equal(runs[i].was_resent, i == 2 || (i > 2 && is_path));
+		assert_int_equal(runs[i].was_too_big, i >= 2 && is_path);
+	}
+	assert_int_equal(counter_mark_get(&p.a.gso_off), is_device);
+	assert_int_equal(receive(&p, 1000, 20000), 20);
+	close_pair(&p);
+}
+
+static void usock_resends_what_was_refused_with_gso(void **state)
+{
+	(void)state;
+	refused_in_mid_flow(EIO, false, true);
+	refused_in_mid_flow(EOPNOTSUPP, false, true);
+	refused_in_mid_flow(EINVAL, true, false);
+	refused_in_mid_flow(EMSGSIZE, true, false);
+}
+
+/* What says nothing about GSO is not sent twice. */
+static void usock_keeps_other_errors(void **state)
+{
+	static const int errors[] = { ECONNREFUSED, ENOBUFS, EPERM, ENETUNREACH, EAGAIN };
+	static struct pair p;
+
+	(void)state;
+	open_pair(&p, false, false);
+	for (size_t i = 0; i < ARRAY_LEN(errors); i++) {
+		struct iovec iov = { p.bytes, 4000 };
+		struct usock_run run = { .to = p.to_b,
+					 .iov = &iov,
+					 .n_iov = 1,
+					 .n_segs = 4,
+					 .seg_size = 1000,
+					 .bytes = 4000 };
+
+		refusal = (struct refusal){ 0, errors[i] };
+		(void)usock_send(&p.a, &run, 1);
+		refusal.err = 0;
+		assert_int_equal(run.error, -errors[i]);
+		assert_false(run.was_resent || run.was_too_big);
+		assert_false(counter_mark_get(&p.a.gso_off));
+	}
+	assert_int_equal(usock_recv(&p.b, &p.rx), 0);
+	close_pair(&p);
+}
+
 static void usock_port_in_use_is_refused(void **state)
 {
 	struct usock_cfg cfg = { .family = IP_V4 };
@@ -170,6 +263,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(usock_runs_arrive_as_datagrams),
 		cmocka_unit_test(usock_errors_stay_with_their_run),
+		cmocka_unit_test(usock_resends_what_was_refused_with_gso),
+		cmocka_unit_test(usock_keeps_other_errors),
 		cmocka_unit_test(usock_port_in_use_is_refused),
 		cmocka_unit_test(usock_addresses_come_back),
 	};
