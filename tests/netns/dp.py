@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 
-from lab import Failure, expect, wait_until
+from lab import Failure, expect, say, wait_until
 
 DPTEST = os.environ.get("DPTEST") or os.path.join(os.environ.get("top_builddir", "."), "tests/netns/dptest")
 PORT = 41641
@@ -66,10 +66,12 @@ class Tunnel:
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, _, error, __):
         for side, end in self.ends.items():
             if end.proc.poll() is None:
                 self.counters[side] = end.stop()
+        if isinstance(error, Failure):
+            say("# counters: %r" % self.counters)
         return False
 
     def pings(self):

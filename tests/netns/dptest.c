@@ -5,9 +5,10 @@
  * usage: dptest --side a|b --peer ADDRESS:PORT [--vni N | --derp] [--second ADDRESS:PORT] [options]
  *        dptest --relay PORT --vni N --bound ADDRESS:PORT --bound ADDRESS:PORT [--flows N] [options]
  *        dptest --cleanup NAME            (removes what a killed one left in tables and rules)
- * --flows: sessions with the next VNIs for the next ports of both. --keyless: no keys at all. --churn: a new view and path every 20 ms, other peers that come and
- * go, new keys every 200 ms. --aead null: no crypto at all. options: --tun NAME --port N
- * --aead NAME --route PREFIX --no-vnet-hdr --no-uso --no-gso --no-gro
+ * --flows: sessions with the next VNIs for the next ports of both. --keyless: no keys at all. --churn: a
+ * new view and path every 20 ms, other peers that come and go, new keys every 200 ms. --aead null: no
+ * crypto at all. options: --tun NAME --port N --aead NAME[/CPU] --route PREFIX
+ * --force no-vnet-hdr,no-uso,no-gso,no-gro
  *
  * Prints one line "ready …" when it runs and its counters as JSON when it ends (SIGTERM). --derp
  * sends data messages as plain datagrams to port + 1000 of the peer, from control, as if a DERP
@@ -371,6 +372,8 @@ static void report(const struct test *t)
 	print_list("tx_activity", t->sum.tx_bytes, DP_VIA_N);
 	if (t->is_relay && dp_relay_stats(t->dp, t->vni, &st) == 0)
 		print_list("vni_pkts", st.pkts, 2);
+	print_list("bad_csums", &c.bad_csums, 1);
+	print_list("tun_fallbacks", &c.tun_fallbacks, 1);
 	(void)printf("\"overflow\": %llu, \"gso_fallbacks\": %llu, \"tun_reads\": %llu, "
 		     "\"tun_writes\": %llu, "
 		     "\"udp_recvs\": %llu, \"udp_sends\": %llu}\n",
@@ -410,14 +413,11 @@ static void parse(struct test *t, int argc, char **argv)
 		{ "tun", 1, NULL, 't' },
 		{ "port", 1, NULL, 'P' },
 		{ "aead", 1, NULL, 'a' },
-		{ "no-vnet-hdr", 0, NULL, 'V' },
-		{ "no-uso", 0, NULL, 'U' },
-		{ "no-gso", 0, NULL, 'G' },
+		{ "force", 1, NULL, 'V' },
 		{ "route", 1, NULL, 'o' },
 		{ "cleanup", 1, NULL, 'c' },
 		{ "churn", 0, NULL, 'C' },
 		{ "keyless", 0, NULL, 'k' },
-		{ "no-gro", 0, NULL, 'R' },
 		{ NULL, 0, NULL, 0 },
 	};
 
@@ -470,16 +470,7 @@ static void parse(struct test *t, int argc, char **argv)
 		case 'c':
 			exit(rtnl_cleanup(optarg, &t->log) ? 1 : 0);
 		case 'V':
-			t->cfg.use_no_vnet_hdr = true;
-			break;
-		case 'U':
-			t->cfg.use_no_uso = true;
-			break;
-		case 'G':
-			t->cfg.use_no_gso = true;
-			break;
-		case 'R':
-			t->cfg.use_no_gro = true;
+			must(optarg, dp_cfg_force(&t->cfg, optarg));
 			break;
 		default:
 			exit(2);
