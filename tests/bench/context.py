@@ -34,13 +34,14 @@ class Context:
         return True
 
     @contextlib.contextmanager
-    def made(self, lab, *names):
-        """The pairs of these implementations that are here, not started; they end with the block."""
+    def made(self, lab, *names, prefix=""):
+        """The pairs of these implementations that are here, not started; they end with the block. 'prefix' keeps the
+        hosts of several sets apart."""
         here = []
         try:
             for name in names:
                 if name in ("tunnel-null", "meshd") or not self.absent(name):
-                    here.append(pairs.make(name, lab, self.profile, self.programs))
+                    here.append(pairs.make(name, lab, self.profile, self.programs, prefix))
             yield here
         finally:
             for pair in here:

@@ -13,8 +13,9 @@ sys.path.insert(0, os.path.join(HERE, "..", "netns"))
 sys.path.insert(0, os.path.join(HERE, "..", "interop"))
 
 from dp import Tunnel  # noqa: E402
-from lab import Failure, wait_until  # noqa: E402
+from lab import wait_until  # noqa: E402
 from node import Node  # noqa: E402
+from real import Real  # noqa: E402
 from stock import Stock  # noqa: E402
 
 # With one offload left on, veth gathers nothing and the result means nothing.
@@ -197,26 +198,24 @@ class TailscalePair(MeshPair):
 
     def __init__(self, lab, profile, prefix, programs):
         super().__init__(lab, profile, prefix)
-        self.tools = (programs["tailscaled"], programs["tailscale"])
+        self.programs = programs
 
     def new_node(self, host):
-        return Stock(host, self.tools)
+        if self.programs.is_real:
+            return Real(host)
+        return Stock(host, (self.programs["tailscaled"], self.programs["tailscale"]))
 
 
-def make(name, lab, profile, programs):
-    """A pair by the name of its implementation, not started; None: the program is absent."""
+def make(name, lab, profile, programs, prefix=""):
+    """A pair by the name of its implementation, not started. The program must be here."""
     if name == "tunnel-null":
-        return NullPair(lab, profile, "n")
+        return NullPair(lab, profile, prefix + "n")
     if name == "meshd":
-        return MeshdPair(lab, profile, "m")
+        return MeshdPair(lab, profile, prefix + "m")
     if name == "tailscaled":
-        return TailscalePair(lab, profile, "t", programs) if name in programs else None
+        return TailscalePair(lab, profile, prefix + "t", programs)
     if name == "wireguard-go":
-        if name not in programs:
-            return None
         is_ours = programs[name] == programs.paths.get("wgpeer")
-        return WireguardPair(lab, profile, "w", name, programs[name], [] if is_ours else ["-f"])
-    if name in programs.more_wireguard:
-        number = programs.more_wireguard.index(name)
-        return WireguardPair(lab, profile, "x%d" % number, name, programs[name], ["-f"])
-    raise Failure("no such implementation: %s" % name)
+        return WireguardPair(lab, profile, prefix + "w", name, programs[name], [] if is_ours else ["-f"])
+    number = programs.more_wireguard.index(name)
+    return WireguardPair(lab, profile, "%sx%d" % (prefix, number), name, programs[name], ["-f"])

@@ -4,8 +4,15 @@ packages, or built from the Go modules of this repository. One that is absent ha
 import os
 import shutil
 import subprocess
+import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "netns"))
+sys.path.insert(0, os.path.join(HERE, "..", "interop"))
+
+import real  # noqa: E402
+from lab import Failure  # noqa: E402
+
 WGPEER = os.path.join(HERE, "wgpeer")
 
 
@@ -14,6 +21,8 @@ class Programs:
 
     def __init__(self):
         self.paths, self.absent = {}, {}
+        self.is_real = False  # tailscaled and derper are the one program of tests/interop/peer
+        self.more_wireguard = []
 
     def have(self, name, path):
         self.paths[name] = os.path.abspath(path)
@@ -43,13 +52,27 @@ def build_go(folder, out, package="."):
     return None
 
 
+def build_tailscale(found):
+    """The node and the DERP server of tests/interop/peer, which are made of the same packages as the releases."""
+    problem = real.go_problem()
+    try:
+        path = None if problem else real.program()
+    except Failure as e:
+        problem = str(e)
+    for name in ("tailscaled", "derper"):
+        if problem:
+            found.lack(name, "not named (--tailscaled PATH), and " + problem)
+        else:
+            found.have(name, path)
+    found.is_real = not problem
+
+
 def find_tailscale(found, named):
-    """tailscaled, tailscale and perhaps derper: beside the named program, or in $STOCK_DIR."""
+    """tailscaled, tailscale and perhaps derper: beside the named program, in $STOCK_DIR, or built."""
     folder = os.environ.get("STOCK_DIR")
     daemon = named or (os.path.join(folder, "tailscaled") if folder else None)
     if not daemon:
-        for name in ("tailscaled", "derper"):
-            found.lack(name, "not named (--tailscaled PATH)")
+        build_tailscale(found)
         return
     folder = os.path.dirname(os.path.abspath(daemon))
     if not is_program(daemon) or not is_program(os.path.join(folder, "tailscale")):

@@ -17,7 +17,7 @@ PLOTS = [
     ("tunnel-udp", "UDP 1200 B through the tunnel", "tunnel-udp", ("UDP 1200 B, clean rate", "UDP 1200 B, goodput at 2.5x")),
     ("relay", "TCP through a peer relay", "relay-pps", ("TCP through a relay", "TCP through a relay: relay CPU")),
     ("relay-flows", "A relay's processor time for a packet", "relay-pps",
-     ("1 flow: relay CPU", "100 flows: relay CPU", "10000 flows: relay CPU")),
+     ("1 flow: relay CPU", "100 flows: relay CPU", "10000 flows: relay CPU", "100 flows, 20000/s: relay CPU")),
     ("derp", "TCP by DERP", "derp", ("TCP by its own server", "TCP by derper", "TCP by meshd's server")),
     ("rss", "Private memory", "rss", ("private, connected", "private, after the transfer", "private, after the rest")),
     ("idle", "Idle", "idle", ("2 peers: context switches", "2 peers: CPU", "2 peers: packets")),

@@ -2,14 +2,14 @@
 /* Datagrams through a relay over many flows: Geneve sessions of a peer relay, or channels of a TURN
  * server (RFC 8656).
  *
- * usage: relayload geneve ADDRESS PORT FLOWS SIZE SECONDS VNI
- *        relayload turn   ADDRESS PORT FLOWS SIZE SECONDS PEER
+ * usage: relayload geneve ADDRESS PORT FLOWS SIZE SECONDS RATE VNI
+ *        relayload turn   ADDRESS PORT FLOWS SIZE SECONDS RATE PEER
  *
  * Flow i sends from port BASE_PORT + i to the relay, and is meant for port BASE_PORT + i of the
  * other side, whose packet filter counts what comes. One flow sends in bulk (UDP GSO); more take
- * turns with single datagrams, which no offload can gather. Says "ready" when every flow is set up,
- * waits for a line on stdin, sends for SECONDS and prints {"sent": N}. For TURN the server must run
- * without authentication. */
+ * turns with single datagrams, which no offload can gather, RATE a second or (0) as fast as they
+ * leave. Says "ready" when every flow is set up, waits for a line on stdin, sends for SECONDS and
+ * prints {"sent": N}. For TURN the server must run without authentication. */
 #include "config.h"
 
 #include <arpa/inet.h>
@@ -48,7 +48,7 @@ struct load {
 	struct sockaddr_in relay;
 	uint32_t peer, vni; /* host order */
 	size_t n_flows, size;
-	double seconds;
+	double seconds, rate;
 	int *fds;
 	uint8_t bulk[BULK_SEGMENTS * SIZE_MAX_BYTES];
 };
@@ -194,15 +194,27 @@ static int64_t send_bulk(struct load *l)
 	return n;
 }
 
+/* One at a time, evenly: what a relay with little to do wakes up for. */
+static void wait_turn(const struct load *l, int64_t begin, int64_t n)
+{
+	const int64_t due = begin + (int64_t)((double)n * 1e9 / l->rate);
+	const struct timespec at = { .tv_sec = due / 1000000000, .tv_nsec = due % 1000000000 };
+
+	if (due > now_ns())
+		(void)clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL);
+}
+
 static int64_t send_turns(struct load *l)
 {
-	const int64_t until = now_ns() + (int64_t)(l->seconds * 1e9);
+	const int64_t begin = now_ns(), until = begin + (int64_t)(l->seconds * 1e9);
 	int64_t n = 0;
 
 	while (now_ns() < until)
 		for (size_t i = 0; i < l->n_flows; i++) {
 			const size_t whole = frame(l, l->bulk, i);
 
+			if (l->rate > 0)
+				wait_turn(l, begin, n);
 			n += send(l->fds[i], l->bulk, whole, 0) == (ssize_t)whole;
 		}
 	return n;
@@ -210,10 +222,9 @@ static int64_t send_turns(struct load *l)
 
 static void parse(struct load *l, int argc, char **argv)
 {
-	if (argc != 8) {
-		(void)fprintf(
-			stderr,
-			"usage: relayload geneve|turn ADDRESS PORT FLOWS SIZE SECONDS VNI|PEER\n");
+	if (argc != 9) {
+		(void)fprintf(stderr, "usage: relayload geneve|turn ADDRESS PORT FLOWS SIZE "
+				      "SECONDS RATE VNI|PEER\n");
 		exit(2);
 	}
 	l->is_turn = strcmp(argv[1], "turn") == 0;
@@ -223,10 +234,11 @@ static void parse(struct load *l, int argc, char **argv)
 	l->n_flows = strtoul(argv[4], NULL, 10);
 	l->size = strtoul(argv[5], NULL, 10);
 	l->seconds = strtod(argv[6], NULL);
+	l->rate = strtod(argv[7], NULL);
 	if (l->is_turn)
-		l->peer = parse_ip(argv[7]);
+		l->peer = parse_ip(argv[8]);
 	else
-		l->vni = (uint32_t)strtoul(argv[7], NULL, 10);
+		l->vni = (uint32_t)strtoul(argv[8], NULL, 10);
 	if (l->n_flows < 1 || l->n_flows > FLOWS_MAX || l->size < 32 ||
 	    l->size > SIZE_MAX_BYTES - 28 - GENEVE_SIZE) {
 		errno = ERANGE;

@@ -24,9 +24,9 @@
 
 enum { BATCH = 64, SIZE_MAX_BYTES = 9000, STEPS_MAX = 256, TICK_NS = 500000, SOCK_BUF = 8 << 20 };
 enum { KIND_DATA = 1, KIND_ASK = 2, KIND_ANSWER = 3 };
-enum { DRAIN_MS = 120, ASK_TRIES = 50, ASK_MS = 40, BISECTIONS = 4 };
+enum { DRAIN_MS = 60, ASK_TRIES = 50, ASK_MS = 40, BISECTIONS = 4 };
 
-static const double clean_loss = 0.01, growth = 1.5, overload = 2.5, start_bps = 40e6,
+static const double clean_loss = 0.01, growth = 1.5, overload = 2.5, start_bps_of_byte = 100e3,
 		    limit_bps = 40e9;
 
 /* Header of every datagram, in host order: both ends are one machine. */
@@ -224,7 +224,8 @@ static double search(struct flow *f)
 	double good = 0, bad = 0;
 	int n = 0;
 
-	for (double bps = start_bps; bps < limit_bps && bad <= 0; bps *= growth) {
+	for (double bps = start_bps_of_byte * (double)f->size; bps < limit_bps && bad <= 0;
+	     bps *= growth) {
 		struct outcome o = offer(f, bps, f->step_ns);
 
 		print_step(&o, n++ == 0);

@@ -18,12 +18,13 @@ OWN, DERPER, MESHDS = "TCP by its own server", "TCP by derper", "TCP by meshd's 
 class Derper:
     """A stock DERP server with a self-signed certificate that the map pins."""
 
-    def __init__(self, lab, profile, name, program):
+    def __init__(self, lab, profile, name, programs):
         self.host = pairs.public(lab, name, profile)
         log = name + ".log"
-        self.process = self.host.spawn(
-            program, "-a", ":443", "-certmode", "manual", "-hostname", self.host.addr, "-http-port", "-1", "-c",
-            os.path.join(lab.dir, name + ".key"), "-certdir", os.path.join(lab.dir, name), log=log)
+        real = ("derp", "--addr", self.host.addr)
+        stock = ("-a", ":443", "-certmode", "manual", "-hostname", self.host.addr, "-http-port", "-1", "-c",
+                 os.path.join(lab.dir, name + ".key"), "-certdir", os.path.join(lab.dir, name))
+        self.process = self.host.spawn(programs["derper"], *(real if programs.is_real else stock), log=log)
 
         def pin():
             with open(os.path.join(lab.dir, log), errors="replace") as f:
@@ -60,7 +61,7 @@ def start_all(ctx, lab):
     if not ctx.absent("tailscaled"):
         started.append(((MESHDS,), by_meshd(pairs.TailscalePair(lab, ctx.profile, "t", ctx.programs))))
         if not ctx.absent("derper"):
-            derper = Derper(lab, ctx.profile, "derper", ctx.programs["derper"])
+            derper = Derper(lab, ctx.profile, "derper", ctx.programs)
             started.append(((DERPER,), by_derper(pairs.MeshdPair(lab, ctx.profile, "d"), derper)))
             started.append(((OWN, DERPER),
                             by_derper(pairs.TailscalePair(lab, ctx.profile, "s", ctx.programs), derper)))

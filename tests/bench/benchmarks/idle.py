@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What a connected node costs that has nothing to do: context switches, processor time, packets. All implementations are
-watched in the same windows. With 100 and 1000 peers the map is filled with members that are offline."""
+watched in the same windows, all at once. With 100 and 1000 peers the map is filled with members that are offline."""
+import contextlib
 import json
 import time
 
@@ -29,25 +30,31 @@ class Watch:
         return n_switches / seconds, cpu / seconds, packets * 60 / seconds
 
 
-def watch(ctx, label, running, seconds):
-    for number in ctx.rounds():
-        watches = [(pair, [Watch(node) for node in pair.nodes]) for pair in running]
-        time.sleep(seconds)
-        for pair, both in watches:
-            n_switches, cpu, packets = (sum(values) / 2 for values in zip(*(w.rates() for w in both)))
-            ctx.add(number, pair.name, label + ": context switches", n_switches, "/s", "lower")
-            ctx.add(number, pair.name, label + ": CPU", cpu * 100, "% of a core", "lower")
-            ctx.add(number, pair.name, label + ": packets", packets, "/min", "lower")
+def start(ctx, lab, stack, n_peers):
+    """(label, pair) of each implementation, connected, with so many peers."""
+    for pair in stack.enter_context(ctx.made(lab, "meshd", "tailscaled", prefix="p%d" % n_peers)):
+        pair.start_coordinator()
+        if n_peers > 2:
+            seed.fill(pair.coord, n_peers - 2)
+        pair.start_nodes()
+        yield "%d peers" % n_peers, pair
+
+
+def window(ctx, number, running, seconds):
+    watches = [(label, pair, [Watch(node) for node in pair.nodes]) for label, pair in running]
+    time.sleep(seconds)
+    for label, pair, both in watches:
+        n_switches, cpu, packets = (sum(values) / 2 for values in zip(*(w.rates() for w in both)))
+        ctx.add(number, pair.name, label + ": context switches", n_switches, "/s", "lower")
+        ctx.add(number, pair.name, label + ": CPU", cpu * 100, "% of a core", "lower")
+        ctx.add(number, pair.name, label + ": packets", packets, "/min", "lower")
 
 
 def run(ctx):
-    window = max(5, ctx.options.idle_seconds // ctx.options.rounds)
-    for n_peers in (2,) if ctx.options.quick else (2, 100, 1000):
-        with ctx.lab() as lab, ctx.made(lab, "meshd", "tailscaled") as running:
-            for pair in running:
-                pair.start_coordinator()
-                if n_peers > 2:
-                    seed.fill(pair.coord, n_peers - 2)
-                pair.start_nodes()
-            time.sleep(min(SETTLE_S, ctx.options.idle_seconds))
-            watch(ctx, "%d peers" % n_peers, running, window)
+    with ctx.lab() as lab, contextlib.ExitStack() as stack:
+        running = []
+        for n_peers in (2,) if ctx.options.quick else (2, 100, 1000):
+            running += start(ctx, lab, stack, n_peers)
+        time.sleep(min(SETTLE_S, ctx.options.idle_seconds))
+        for number in ctx.rounds():
+            window(ctx, number, running, max(5, ctx.options.idle_seconds // ctx.options.rounds))

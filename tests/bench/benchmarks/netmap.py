@@ -14,7 +14,7 @@ from proc import memory_mib
 
 USES_CABLES = False
 SIZES = (1000, 10000)
-SETTLE_S = 5
+SETTLE_S = 2
 
 
 def peak_mib(pid):

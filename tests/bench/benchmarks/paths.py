@@ -9,6 +9,7 @@ import time
 from flow import UdpFlow
 from lab import wait_until
 
+USES_CABLES = False
 SETTLE_S = 3
 LIMIT_S = 60
 EVERY_S = 0.05  # 20 Hz

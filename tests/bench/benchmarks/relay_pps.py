@@ -18,7 +18,9 @@ from proc import CpuClock
 
 TCP = "TCP through a relay"
 TCP_PAYLOAD = 1228  # of a packet in a tunnel of MTU 1280, with timestamps
-FLOWS = (1, 100, 10000)
+# Flows, and packets a second (0: as many as the generator can).
+LOADS = ((1, 0), (100, 0), (10000, 0), (100, 20000))
+FLOWS_MAX = 10000
 SIZE, BASE_PORT, VNI, TURN_PORT = 1280, 20000, 1000, 3478
 
 
@@ -49,7 +51,7 @@ class Counter:
     def __init__(self, host):
         self.host = host
         host.nft("table ip relayload {\ncounter got { }\nchain in {\ntype filter hook input priority -300;\n"
-                 "udp dport %d-%d counter name got drop\n}\n}\n" % (BASE_PORT, BASE_PORT + max(FLOWS)))
+                 "udp dport %d-%d counter name got drop\n}\n}\n" % (BASE_PORT, BASE_PORT + FLOWS_MAX))
 
     def read(self, datagram):
         """Datagrams of this size so far: a gathered one has one header."""
@@ -78,36 +80,37 @@ def coturn(host, program):
     return process
 
 
-def generate(ctx, number, name, relay, hosts, n_flows, args, datagram):
+def generate(ctx, number, name, relay, hosts, load, args, datagram):
     """Sends through the running relay, which has one core, from another if there is one; records its cost and rate."""
+    n_flows, per_s = load
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(relay.pid, {cores[0]})
     for task in os.listdir("/proc/%d/task" % relay.pid):
         os.sched_setaffinity(int(task), {cores[0]})
     seconds = min(ctx.seconds, 2)
-    load = subprocess.Popen(
+    sender = subprocess.Popen(
         ["ip", "netns", "exec", hosts["left"].ns, traffic.program("relayload"), *args[:3], str(n_flows), str(SIZE),
-         str(seconds), args[3]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+         str(seconds), str(per_s), args[3]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         preexec_fn=lambda: os.sched_setaffinity(0, {cores[-1]}))
-    if load.stdout.readline().strip() != "ready":
-        raise Failure("relayload %s: %s" % (name, load.communicate()[1].strip()))
+    if sender.stdout.readline().strip() != "ready":
+        raise Failure("relayload %s: %s" % (name, sender.communicate()[1].strip()))
     before, clock = hosts["counter"].read(datagram), CpuClock([relay.pid])
-    _, err = load.communicate("go\n", timeout=60)
-    if load.returncode:
+    _, err = sender.communicate("go\n", timeout=60)
+    if sender.returncode:
         raise Failure("relayload %s: %s" % (name, err.strip()))
     came, used = hosts["counter"].read(datagram) - before, clock.used_s()
     if came < 1:
         raise Failure("nothing came through the relay %s" % name)
-    label = "%d flow%s" % (n_flows, "" if n_flows == 1 else "s")
+    label = "%d flow%s%s" % (n_flows, "" if n_flows == 1 else "s", ", %d/s" % per_s if per_s else "")
     ctx.add(number, name, label + ": relay CPU", used * 1e9 / came, "ns/packet", "lower")
     ctx.add(number, name, label + ": forwarded", came / seconds, "packets/s")
 
 
-def flows(ctx, number, hosts, n_flows):
+def flows(ctx, number, hosts, load):
     relay, geneve = hosts["relay"], 8
-    process = meshd_relay(relay, hosts["left"], hosts["right"], n_flows)
+    process = meshd_relay(relay, hosts["left"], hosts["right"], load[0])
     try:
-        generate(ctx, number, "meshd", process, hosts, n_flows,
+        generate(ctx, number, "meshd", process, hosts, load,
                  ("geneve", relay.addr, str(pairs.RELAY_PORT), str(VNI)), SIZE + geneve)
     finally:
         process.terminate()
@@ -116,7 +119,7 @@ def flows(ctx, number, hosts, n_flows):
         return
     process = coturn(relay, ctx.programs["turnserver"])
     try:
-        generate(ctx, number, "coturn", process, hosts, n_flows,
+        generate(ctx, number, "coturn", process, hosts, load,
                  ("turn", relay.addr, str(TURN_PORT), hosts["right"].addr), SIZE)
     finally:
         process.terminate()
@@ -129,8 +132,8 @@ def run_flows(ctx):
         hosts = {name: pairs.public(lab, "f" + name, ctx.profile) for name in ("left", "right", "relay")}
         hosts["counter"] = Counter(hosts["right"])
         for number in ctx.rounds():
-            for n_flows in FLOWS:
-                flows(ctx, number, hosts, n_flows)
+            for load in LOADS[:3:2] if ctx.options.quick else LOADS:
+                flows(ctx, number, hosts, load)
 
 
 def run(ctx):

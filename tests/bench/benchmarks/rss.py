@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Memory at start, connected, after a transfer and after a rest; the time to join; the size of the binary.
 
-The first round sends all of --gigabytes, later ones a fifth of it: the buffers have grown by then."""
+Each round has nodes of its own; those of all rounds run side by side, transfer one after the other and rest together.
+The first round sends all of --gigabytes, the others a fifth of it each."""
+import contextlib
 import os
 import shutil
 import subprocess
@@ -13,7 +15,6 @@ from proc import memory_mib
 
 USES_CABLES = False
 SETTLE_S = 5
-REST_POLL_S = 1
 
 
 def add_memory(ctx, number, pair, when, pids):
@@ -55,27 +56,34 @@ def transfer(pair, gigabytes):
     traffic.iperf(pair.left, pair.right, pair.addr, limit_s, n_bytes=n_bytes)
 
 
-def one_round(ctx, number):
-    gigabytes = ctx.options.gigabytes / (1 if number == 0 else 5)
-    with ctx.lab() as lab, ctx.made(lab, "meshd", "tailscaled", "wireguard-go") as running:
-        for pair in running:
+def all_rounds(ctx, lab, stack):
+    """The pairs of every round, each set new; they rest together at the end."""
+    sets = []
+    for number in ctx.rounds():
+        sets.append(stack.enter_context(
+            ctx.made(lab, "meshd", "tailscaled", "wireguard-go", prefix="r%d" % number)))
+        for pair in sets[-1]:
             start(ctx, number, pair)
-        time.sleep(SETTLE_S)
+    return sets
+
+
+def each(ctx, sets, when):
+    for number, running in enumerate(sets):
         for pair in running:
-            add_memory(ctx, number, pair, "connected", pair.pids())
-        for pair in running:
-            transfer(pair, gigabytes)
-            add_memory(ctx, number, pair, "after the transfer", pair.pids())
-        time.sleep(ctx.options.idle_seconds)
-        for pair in running:
-            add_memory(ctx, number, pair, "after the rest", pair.pids())
-        if number == 0:
-            for pair in running:
-                program = pair.program if hasattr(pair, "program") else pair.nodes[0].meshd
-                binary_size(ctx, number, pair.name, program)
+            add_memory(ctx, number, pair, when, pair.pids())
 
 
 def run(ctx):
     ctx.profile = "passthrough"
-    for number in ctx.rounds():
-        one_round(ctx, number)
+    with ctx.lab() as lab, contextlib.ExitStack() as stack:
+        sets = all_rounds(ctx, lab, stack)
+        time.sleep(SETTLE_S)
+        each(ctx, sets, "connected")
+        for number, running in enumerate(sets):
+            for pair in running:
+                transfer(pair, ctx.options.gigabytes / (1 if number == 0 else 5))
+                add_memory(ctx, number, pair, "after the transfer", pair.pids())
+        time.sleep(ctx.options.idle_seconds)
+        each(ctx, sets, "after the rest")
+        for pair in sets[0]:
+            binary_size(ctx, 0, pair.name, ctx.programs.paths.get(pair.name) or pair.nodes[0].meshd)

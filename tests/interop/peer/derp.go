@@ -91,7 +91,8 @@ func serveDERP(ctx context.Context, listener net.Listener, cert tls.Certificate)
 	mux.HandleFunc("/debug/counters", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(w, derp.ExpVar(false).String())
 	})
-	conf := &tls.Config{Certificates: []tls.Certificate{cert}}
+	// The server's own certificate goes out beside this one, and it asks for it by this function.
+	conf := &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &cert, nil }}
 	derp.ModifyTLSConfigToAddMetaCert(conf)
 	server := &http.Server{Handler: mux, TLSConfig: conf, TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){}}
 	go func() {
