@@ -216,12 +216,29 @@ static bool load_key(struct cert_tls *t, const char *pem, const char **why)
 	return SSL_CTX_use_PrivateKey(t->ctx, key) == 1 && SSL_CTX_check_private_key(t->ctx) == 1;
 }
 
+int cert_tls_add_derp(struct cert_tls *t, const struct node_key *derp, int64_t wall_s)
+{
+	X509 *meta = meta_new(derp, wall_s);
+
+	if (meta && SSL_CTX_add0_chain_cert(t->ctx, meta) == 1)
+		return 0;
+	X509_free(meta);
+	ERR_clear_error();
+	return -EIO;
+}
+
+bool cert_tls_is_for(const struct cert_tls *t, const char *host)
+{
+	X509 *leaf = SSL_CTX_get0_certificate(t->ctx);
+
+	return X509_check_ip_asc(leaf, host, 0) == 1 || X509_check_host(leaf, host, 0, 0, NULL) == 1;
+}
+
 struct cert_tls *cert_tls_new(const char *cert_pem, const char *key_pem, const struct node_key *derp, int64_t wall_s,
 			      const char **why)
 {
 	struct cert_tls *t = calloc(1, sizeof(*t));
 	const char *reason = "out of memory";
-	X509 *meta;
 
 	if (!t || !(t->ctx = SSL_CTX_new(TLS_server_method())))
 		goto fail;
@@ -235,14 +252,9 @@ struct cert_tls *cert_tls_new(const char *cert_pem, const char *key_pem, const s
 					 SSL_MODE_RELEASE_BUFFERS);
 	if (!load_chain(t, cert_pem, &reason) || !load_key(t, key_pem, &reason))
 		goto fail;
-	if (derp) {
-		reason = "meta certificate cannot be made";
-		meta = meta_new(derp, wall_s);
-		if (!meta || SSL_CTX_add0_chain_cert(t->ctx, meta) != 1) {
-			X509_free(meta);
-			goto fail;
-		}
-	}
+	reason = "meta certificate cannot be made";
+	if (derp && cert_tls_add_derp(t, derp, wall_s) < 0)
+		goto fail;
 	return t;
 fail:
 	ERR_clear_error();

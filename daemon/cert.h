@@ -37,6 +37,10 @@ MESH_MUST_USE struct cert_tls *cert_tls_new(const char *cert_pem, const char *ke
 MESH_MUST_USE struct cert_tls *cert_tls_load(const char *cert_path, const char *key_path,
 					     const struct node_key *derp, int64_t wall_s, const char **why);
 void cert_tls_free(struct cert_tls *t);
+/* Appends the meta certificate afterwards, before anything is served. Once. -EIO. */
+MESH_MUST_USE int cert_tls_add_derp(struct cert_tls *t, const struct node_key *derp, int64_t wall_s);
+/* Does the leaf name this host (DNS name or address literal)? */
+bool cert_tls_is_for(const struct cert_tls *t, const char *host);
 
 /* The leaf: pin ("sha256-raw:" + hex), end of validity (unix seconds), is it self-signed? */
 void cert_tls_pin(const struct cert_tls *t, char text[static CERT_PIN_TEXT_MAX]);

@@ -76,11 +76,39 @@ static int take_pool(struct coordconf *c, const char *text, char *why)
 	return 0;
 }
 
+/* Labels of lower-case letters, digits and '-', with room for a node's label before them (RFC 1035 2.3.4). */
+static bool is_domain(const char *text)
+{
+	enum { LABEL_MAX = 63, NAME_MAX_LEN = 253 };
+	const size_t len = strlen(text);
+	size_t label = 0;
+
+	for (size_t i = 0; i < len; i++) {
+		const char c = text[i];
+		const bool edge = label == 0 || text[i + 1] == '.' || text[i + 1] == '\0';
+
+		if (c == '.' && label > 0) {
+			label = 0;
+			continue;
+		}
+		if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || (c == '-' && !edge)) || ++label > LABEL_MAX)
+			return false;
+	}
+	return label > 0 && len + LABEL_MAX + 1 <= NAME_MAX_LEN;
+}
+
 static int check(const struct coordconf *c, const struct coordurl *u, const struct coordrole_settings *s,
 		 char *why)
 {
 	struct ep ep;
 
+	if (!is_domain(c->domain))
+		return refuse(why, "--domain is not a DNS name such as mesh.internal");
+	if (ip_is_unspecified(&u->ip) || ip_is_multicast(&u->ip))
+		return refuse(why, "--url names no host: nodes cannot connect to this address");
+	if (prefix_contains(&c->pool4, &u->ip))
+		return refuse(why, "--url is an address that the mesh gives out itself: nodes reach it only after they "
+				   "have joined (another range for them: --pool4)");
 	if (!*c->cert != !*c->key)
 		return refuse(why, "--cert and --key belong together");
 	if (u->is_https && !*c->cert && !c->behind_proxy)
@@ -148,7 +176,7 @@ int coordconf_own_cert(struct coordconf *c, const char *host, int64_t wall_s)
 
 	if (c->cert_pem && c->key_pem) {
 		struct cert_tls *t = cert_tls_new(c->cert_pem, c->key_pem, NULL, wall_s, NULL);
-		bool good = t && cert_tls_not_after(t) - wall_s > year_s;
+		bool good = t && cert_tls_not_after(t) - wall_s > year_s && cert_tls_is_for(t, host);
 
 		cert_tls_free(t);
 		if (good)

@@ -32,7 +32,7 @@ void coordconf_wipe(struct coordconf *c);
 MESH_MUST_USE int coordconf_from(struct coordconf *next, const struct coordconf *old,
 				 const struct coordrole_settings *s, struct coordurl *url, char *why);
 bool coordconf_eq(const struct coordconf *a, const struct coordconf *b);
-/* Makes the own certificate for 'host' unless there is one with more than a year to go. */
+/* Makes the own certificate for 'host' unless there is one for it with more than a year to go. */
 MESH_MUST_USE int coordconf_own_cert(struct coordconf *c, const char *host, int64_t wall_s);
 /* The row; malloc'ed, null when out of memory. */
 char *coordconf_write(const struct coordconf *c);

@@ -325,6 +325,19 @@ static void close_stun(struct coordrole *r)
 	stund_close(&r->stund);
 }
 
+static int listen_on(struct httpd *h, struct ep ep, struct cert_tls *tls, char *why)
+{
+	int rc = httpd_listen(h, &ep, LISTENER_TAG, tls);
+
+	if (rc == -EAFNOSUPPORT) { /* no IPv6 in this kernel */
+		ep.ip = ip4(0, 0, 0, 0);
+		rc = httpd_listen(h, &ep, LISTENER_TAG, tls);
+	}
+	if (rc < 0)
+		(void)snprintf(why, COORDROLE_ERR_MAX, "TCP port %u: %s", ep.port, strerror(-rc));
+	return rc < 0 ? rc : 0;
+}
+
 static int open_listener(struct coordrole *r, char *why)
 {
 	struct ep ep;
@@ -335,17 +348,8 @@ static int open_listener(struct coordrole *r, char *why)
 	r->httpd = httpd_new(r->cfg.log);
 	if (!r->httpd)
 		return -ENOMEM;
-	rc = httpd_listen(r->httpd, &ep, LISTENER_TAG, r->tls);
-	if (rc == -EAFNOSUPPORT) { /* no IPv6 in this kernel */
-		ep.ip = ip4(0, 0, 0, 0);
-		rc = httpd_listen(r->httpd, &ep, LISTENER_TAG, r->tls);
-	}
-	if (rc >= 0)
-		rc = loop_fd_add(r->cfg.loop, &r->httpd_watch, httpd_fd(r->httpd), EPOLLIN, httpd_ready, r);
-	if (rc >= 0)
-		return 0;
-	(void)snprintf(why, COORDROLE_ERR_MAX, "TCP port %u: %s", ep.port, strerror(-rc));
-	return rc;
+	rc = listen_on(r->httpd, ep, r->tls, why);
+	return rc ? rc : loop_fd_add(r->cfg.loop, &r->httpd_watch, httpd_fd(r->httpd), EPOLLIN, httpd_ready, r);
 }
 
 static void close_listener(struct coordrole *r, struct mono now)
@@ -469,6 +473,10 @@ static int start(struct coordrole *r, struct mono now, char *why)
 		err = open_stun(r, why);
 	if (!err)
 		err = open_machine(r, now, why);
+	/* The DERP server's key is the machine's; nothing was accepted on the listener yet. */
+	if (!err && r->tls &&
+	    cert_tls_add_derp(r->tls, coordinator_derp_key(r->co), env_wall_ns(r->cfg.env) / NS_PER_S) < 0)
+		log_warn(r->cfg.log, "coordinator: DERP clients log in without fast start: no meta certificate");
 	if (err) {
 		stop(r, now);
 		return err;
@@ -571,8 +579,17 @@ static void warn_line(char *warn, const char *line)
 static void add_warnings(const struct coordrole *r, const struct coordconf *c, const struct coordurl *u, char *warn)
 {
 	char what[HOSTNET_TEXT_MAX], line[HOSTNET_TEXT_MAX + 120];
+	struct coordinator_stats st = { 0 };
 
 	warn[0] = 0;
+	if (r->co)
+		coordinator_stats(r->co, &st);
+	/* Our own node follows by itself. */
+	if (*r->conf.url && strcmp(r->conf.url, c->url) != 0 && st.n_nodes > 1)
+		warn_line(warn, "Warning: nodes that joined under the old URL go on asking there; to move one: "
+				"meshctl up --login-server URL --force-reauth --auth-key KEY");
+	if (ip_is_loopback(&u->ip))
+		warn_line(warn, "Warning: only this machine can reach a loopback address");
 	if (!u->is_https && u->port != 443 && coordurl_is_public(u))
 		warn_line(warn, "Warning: stock clients reconnect to a public http URL only on port 443; "
 				"only meshd nodes will come back on this port");
@@ -581,6 +598,55 @@ static void add_warnings(const struct coordrole *r, const struct coordconf *c, c
 	(void)snprintf(line, sizeof(line), "Warning: %s of this host overlaps the pool (choose another range with --pool4)",
 		       what);
 	warn_line(warn, line);
+}
+
+static int try_listener(struct coordrole *r, const struct ep *ep, char *why)
+{
+	struct httpd *h = httpd_new(r->cfg.log);
+	int err = h ? listen_on(h, *ep, NULL, why) : -ENOMEM;
+
+	httpd_free(h);
+	return err;
+}
+
+static int try_stun(struct coordrole *r, int32_t port, char *why)
+{
+	struct stund s;
+	int err;
+
+	stund_init(&s, r->cfg.env);
+	err = stund_open(&s, (uint16_t)port, r->cfg.mark);
+	if (err)
+		(void)snprintf(why, COORDROLE_ERR_MAX, "STUN on UDP port %d: %s", port, strerror(-err));
+	stund_close(&s);
+	return err;
+}
+
+/* What can be known to fail is found out before the running role is touched: its nodes notice nothing. */
+static int rehearse(struct coordrole *r, const struct coordconf *next, const struct coordurl *url, char *why)
+{
+	const char *reason = "out of memory";
+	struct ep ep, now;
+	int err;
+
+	if (*next->cert) {
+		struct cert_tls *t =
+			cert_tls_load(next->cert, next->key, NULL, env_wall_ns(r->cfg.env) / NS_PER_S, &reason);
+
+		cert_tls_free(t);
+		if (!t) {
+			(void)snprintf(why, COORDROLE_ERR_MAX, "certificate: %s", reason);
+			return -EINVAL;
+		}
+	}
+	err = coordurl_listen(&ep, next->listen, url->port, why, COORDROLE_ERR_MAX);
+	if (!err)
+		err = coordurl_listen(&now, r->conf.listen, r->url.port, why, COORDROLE_ERR_MAX);
+	if (!err && ep.port != now.port)
+		err = try_listener(r, &ep, why);
+	if (!err && next->stun_port > 0 && next->stun_port != r->conf.stun_port)
+		err = try_stun(r, next->stun_port, why);
+	return err;
 }
 
 static int save(struct coordrole *r, char *why)
@@ -613,6 +679,10 @@ int coordrole_enable(struct coordrole *r, struct mono now, const struct coordrol
 	if (was_on && coordconf_eq(&next, &old)) { /* a repetition disturbs nobody */
 		coordconf_wipe(&next);
 		return 0;
+	}
+	if (was_on && (err = rehearse(r, &next, &url, why)) != 0) {
+		coordconf_wipe(&next);
+		return err;
 	}
 	stop(r, now);
 	r->conf = next;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What the edges report, into the engine. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -174,19 +175,25 @@ static void pipe_closed(void *ctx, uint32_t stream, struct mono now)
 	engine_closed(m->engine, now, stream, "closed by the coordinator");
 }
 
-/* This host's own coordinator is the server of a node that knows no other: a bare `up` joins it. */
+/* This host's own coordinator is the server of a node that knows no other: a bare `up` joins it. A node that has
+ * joined it follows when its URL changes. */
 static void adopt_server(struct meshd *m, struct mono now)
 {
 	const struct prefs *old = engine_prefs(m->engine);
 	struct prefs next = { 0 };
+	const char *url = coordrole_url(m->coord), *mine = old->control_url ? old->control_url : "";
+	bool follows = !*mine || (*m->coord_url && strcmp(mine, m->coord_url) == 0);
 	char why[ENGINE_ERR_MAX];
 
-	if (!coordrole_is_on(m->coord) || (old->control_url && *old->control_url))
+	if (!coordrole_is_on(m->coord))
+		return;
+	(void)snprintf(m->coord_url, sizeof(m->coord_url), "%s", url);
+	if (!follows || strcmp(mine, url) == 0)
 		return;
 	if (prefs_copy(&next, old) < 0)
 		return;
 	free(next.control_url);
-	next.control_url = strdup(coordrole_url(m->coord));
+	next.control_url = strdup(url);
 	if (engine_set_prefs(m->engine, now, &next, PREF_BIT(PREF_CONTROL_URL), why) < 0 ||
 	    store_put_prefs(m->store, &next) < 0)
 		log_warn(&m->log, "coordinator: cannot be made this node's server");

@@ -21,6 +21,7 @@
 #include "daemon/api.h"
 #include "daemon/conf.h"
 #include "daemon/coordrole.h"
+#include "daemon/coordurl.h"
 #include "daemon/dp.h"
 #include "daemon/loop.h"
 #include "daemon/metrics.h"
@@ -75,6 +76,7 @@ struct meshd {
 	struct api_backend backend;
 	struct metricsd *metricsd;
 	struct coordrole *coord;
+	char coord_url[COORDURL_MAX]; /* that the role served last; "" = none yet */
 
 	struct loop_fd tls_watch;
 	struct loop_timer engine_timer, tls_timer, relay_timer;

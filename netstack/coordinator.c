@@ -132,6 +132,11 @@ const struct machine_key *coordinator_noise_key(const struct coordinator *c)
 	return &c->noise_pub;
 }
 
+const struct node_key *coordinator_derp_key(const struct coordinator *c)
+{
+	return &c->derp.pub;
+}
+
 int coordinator_put_setting(struct coordinator *c, enum reg_setting id, const char *data)
 {
 	return registry_write(ctlserver_registry(c->ctl), REG_SETTINGS, id, data);

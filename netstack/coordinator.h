@@ -86,6 +86,9 @@ MESH_MUST_USE int coordinator_configure(struct coordinator *c, struct mono now, 
 /* The server's public key (GET /key), for our own node. */
 const struct machine_key *coordinator_noise_key(const struct coordinator *c);
 
+/* The DERP server's public key, for the meta certificate. */
+const struct node_key *coordinator_derp_key(const struct coordinator *c);
+
 /* A new connection named 'conn' by the owner (unique while it lives). 'own': our own node inside this process.
  * Returns 0; -EAGAIN if a limit refuses it (close it; nothing was kept); -ENOMEM. */
 MESH_MUST_USE int coordinator_accept(struct coordinator *c, struct mono now, uint32_t conn,

@@ -6,6 +6,7 @@ NETNS_TESTS = \
 	tests/netns/relay_share.py \
 	tests/netns/portmap.py \
 	tests/netns/grants.py \
+	tests/netns/coordinator.py \
 	tests/netns/nat11.py \
 	tests/netns/nat_matrix.py \
 	tests/netns/roam.py \

@@ -431,6 +431,7 @@ static void cert_errors_are_told(void **state)
 {
 	const char *why = NULL;
 	char *cert, *key, *cert2, *key2;
+	struct cert_tls *t;
 
 	(void)state;
 	assert_int_equal(cert_self_signed("", wall_s(), &cert, &key), -EINVAL);
@@ -443,6 +444,17 @@ static void cert_errors_are_told(void **state)
 	assert_string_equal(why, "no private key in the file");
 	assert_null(cert_tls_new(cert, key2, NULL, wall_s(), &why));
 	assert_string_equal(why, "private key and certificate do not belong together");
+	t = cert_tls_new(cert, key, NULL, wall_s(), &why);
+	assert_non_null(t);
+	assert_true(cert_tls_is_for(t, "a.example"));
+	assert_false(cert_tls_is_for(t, "b.example"));
+	assert_false(cert_tls_is_for(t, "2001:db8::1"));
+	cert_tls_free(t);
+	t = cert_tls_new(cert2, key2, NULL, wall_s(), &why);
+	assert_non_null(t);
+	assert_true(cert_tls_is_for(t, "2001:db8::1"));
+	assert_false(cert_tls_is_for(t, "2001:db8::2"));
+	cert_tls_free(t);
 	assert_null(cert_tls_load("/nonexistent", "/nonexistent", NULL, wall_s(), &why));
 	assert_string_equal(why, "cannot read the certificate file");
 	free(cert);
