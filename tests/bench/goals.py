@@ -78,7 +78,9 @@ class Verdict:
 
 
 def judge(results):
-    """A verdict for each goal in each profile in which both sides were measured, and the goals that have none."""
+    """A verdict for each goal in each profile in which both sides were measured, and the goals of these benchmarks that
+    have none."""
+    here = {r["bench"] for r in results}
     found = {(r["bench"], r["metric"], r["peer"], r["profile"]): r for r in results}
     verdicts, missing = [], []
     for goal in GOALS:
@@ -95,6 +97,6 @@ def judge(results):
                 detail = "%.4g against %.4g %s" % (r["median"], other["median"], r["unit"])
             verdicts.append(Verdict(goal, r["profile"], values, detail))
             any_here = True
-        if not any_here:
+        if not any_here and goal.bench in here:
             missing.append(goal)
     return verdicts, missing

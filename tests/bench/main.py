@@ -43,7 +43,7 @@ def parse(argv):
     o.add_argument("--wireguard", metavar="NAME=PATH", action="append", default=[],
                    help="one more WireGuard program, started as 'PATH -f INTERFACE' (boringtun-cli, gotatun)")
     o.add_argument("--out", metavar="DIR", default="bench-results", help="for results.jsonl, tables and plots")
-    o.add_argument("--results", action="store_true", help="measure nothing: write tests/bench/RESULTS.md and its plots from --out")
+    o.add_argument("--results", action="store_true", help="measure nothing: write tests/bench/RESULTS.md, its plots and the README's table")
     o.add_argument("--report", action="store_true", help="measure nothing: print what --out holds")
     options = o.parse_args(argv)
     unknown = set(options.benchmarks) - set(benchmarks.NAMES)
@@ -102,7 +102,7 @@ def main():
         failed = measure(options, out)
     results.show(out, options.out)
     if options.results:
-        results.write_results(out, HERE)
+        results.write_results(out, HERE, os.path.join(HERE, "..", "..", "README.md"))
     if failed:
         say("FAILED: " + ", ".join(failed))
     return 1 if failed else 0

@@ -116,8 +116,20 @@ Profiles: *passthrough*, super-packets cross the virtual cable whole; *nic*, the
 behind it, as network cards do."""
 
 
-def write_results(path, folder):
-    """RESULTS.md in 'folder', its plots in 'folder'/plots."""
+def update_readme(text, results):
+    """The README with a new table between its marks."""
+    begin, end = README_MARKS
+    head, found, rest = text.partition(begin)
+    _, found_end, tail = rest.partition(end)
+    if not found or not found_end:
+        raise ValueError("README.md has lost its marks")
+    machine = next(_machines(results), "")
+    table = "\n".join(comparison(results))
+    return head + begin + "\n" + table + "\n\n" + machine + "\n\n" + end + tail
+
+
+def write_results(path, folder, readme):
+    """RESULTS.md in 'folder', its plots in 'folder'/plots, and the table in the README."""
     results, notes = load(path)
     verdicts, _ = goals.judge(results)
     plots = os.path.join(folder, "plots")
@@ -127,7 +139,12 @@ def write_results(path, folder):
         f.write(INTRO + "\n\n" + "\n\n".join(_machines(results)) + "\n\n")
         f.write("\n".join("![%s](plots/%s)" % (title, name) for name, title in drawn) + "\n\n")
         f.write("\n".join(markdown(results, notes)) + "\n")
-    print("wrote %s" % os.path.relpath(os.path.join(folder, "RESULTS.md")))
+    with open(readme) as f:
+        text = update_readme(f.read(), results)
+    with open(readme, "w") as f:
+        f.write(text)
+    print("wrote %s, its plots, and the table in %s" % (
+        os.path.relpath(os.path.join(folder, "RESULTS.md")), os.path.relpath(readme)))
 
 
 # What the README shows: bench, metric, wording.
@@ -142,6 +159,7 @@ README_ROWS = [
     ("idle", "2 peers: context switches", "context switches, idle"),
     ("paths", "gap direct to relay", "silence when the direct path breaks"),
 ]
+README_MARKS = ("<!-- contrib/bench --results writes what follows -->\n", "<!-- until here -->")
 README_PEERS = ("meshd", "tailscaled", "wireguard-go")
 
 
