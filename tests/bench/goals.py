@@ -3,6 +3,8 @@
 the ratio of bests; a figure of its own needs the median."""
 import collections
 
+from record import number
+
 # 'theirs' None: 'limit' is in the metric's own unit; "peer|metric" names another metric of that peer.
 Goal = collections.namedtuple("Goal", "text bench metric theirs op limit")
 
@@ -67,13 +69,16 @@ class Verdict:
         self.goal, self.profile, self.values, self.detail = goal, profile, values, detail
         self.is_met = all(holds(v, goal.op, goal.limit) for v in values)
 
+    def title(self):
+        return self.goal.text if self.profile == "-" else "%s (%s)" % (self.goal.text, self.profile)
+
     def want(self):
         sign = "≥" if self.goal.op == ">=" else "≤"
         return "%s %g%s" % (sign, self.goal.limit, "x" if self.goal.theirs else "")
 
     def measured(self):
         if not self.goal.theirs:
-            return "%.3g" % self.values[0]
+            return number(self.values[0])
         return "%.2fx (bests %.2fx)" % tuple(self.values)
 
 
@@ -87,14 +92,14 @@ def judge(results):
         mine = [r for r in results if (r["bench"], r["metric"], r["peer"]) == (goal.bench, goal.metric, MESHD)]
         any_here = False
         for r in mine:
-            values, detail = [r["median"]], "%.4g %s" % (r["median"], r["unit"])
+            values, detail = [r["median"]], "%s %s" % (number(r["median"]), r["unit"])
             if goal.theirs:
                 peer, _, metric = goal.theirs.partition("|")
                 other = found.get((goal.bench, metric or goal.metric, peer, r["profile"]))
                 values = other and [_divide(r[what], other[what]) for what in ("median", "best")]
                 if not values or None in values:
                     continue
-                detail = "%.4g against %.4g %s" % (r["median"], other["median"], r["unit"])
+                detail = "%s against %s %s" % (number(r["median"]), number(other["median"]), r["unit"])
             verdicts.append(Verdict(goal, r["profile"], values, detail))
             any_here = True
         if not any_here and goal.bench in here:

@@ -4,6 +4,8 @@ worst round to the best, and the ratio of each to meshd's."""
 import os
 from xml.sax.saxutils import escape
 
+from record import number
+
 WIDTH, LABEL, RIGHT, BAR, GAP, GROUP_GAP, TOP = 900, 190, 210, 20, 5, 34, 58
 COLOURS = {"meshd": "#1b6ca8", "tailscaled": "#c8553d", "wireguard-go": "#588157", "tunnel-null": "#9aa0a6",
            "coturn": "#8e6c8a", "Go x/crypto": "#588157"}
@@ -50,7 +52,7 @@ def _bar(r, y, scale, mine, others):
     if len(r["values"]) > 1:
         yield "<line x1='%.1f' x2='%.1f' y1='%.1f' y2='%.1f' stroke='#222' stroke-width='1.5'/>" % (
             LABEL + low, LABEL + high, middle, middle)
-    words = "%.3g %s" % (r["median"], r["unit"])
+    words = "%s %s" % (number(r["median"]), r["unit"])
     if mine and mine is not r and mine["median"]:
         words += "   (%.2gx meshd)" % (r["median"] / mine["median"])
     yield text(LABEL + max(length, high) + 8, middle + 4, words)
@@ -112,16 +114,15 @@ def _verdict_group(verdicts):
 def draw_goals(verdicts):
     """One line a goal: how far the measured figure is beyond (right of the line) or short of what was wanted."""
     rows = _verdict_group(verdicts)
-    left, row, centre = 420, 20, 420
-    width = 1080
+    left, row, width = 430, 20, 1160
     height = TOP + row * len(rows) + 20
-    span = (width - left - 190) / 3.0
+    span = (width - left - 260) / 3.0
     parts = ["<line x1='%d' x2='%d' y1='%d' y2='%d' stroke='#222'/>" % (left + span, left + span, TOP - 6, height - 12)]
     for i, (v, ratio) in enumerate(rows):
         y = TOP + i * row
         end = left + span * min(ratio, 3.0)
         good = "#588157" if v.is_met else "#c8553d"
-        parts.append(text(centre - 8, y + 11, "%s (%s)" % (v.goal.text, v.profile), size=11, anchor="end"))
+        parts.append(text(left - 8, y + 11, v.title(), size=11, anchor="end"))
         parts.append("<rect x='%d' y='%d' width='%.1f' height='12' fill='%s'/>" % (left, y + 1, max(end - left, 1), good))
         parts.append(text(end + 6, y + 11, "%s, wanted %s" % (v.measured(), v.want()), size=11))
     return "\n".join([

@@ -93,6 +93,12 @@ class Recorder:
             f.write(json.dumps(_rounded(line)) + "\n")
 
 
+def number(value, digits=3):
+    """For people: so many significant digits, no exponent."""
+    rounded = float("%.*g" % (digits, value))
+    return "{:,.0f}".format(rounded) if abs(rounded) >= 1000 else "%.*g" % (digits, rounded)
+
+
 def _rounded(thing):
     """Five significant digits are more than any of this deserves."""
     if isinstance(thing, float):

@@ -5,7 +5,7 @@ import os
 import goals
 import plot
 from benchmarks import NAMES
-from record import load
+from record import load, number
 
 PROFILES = {"passthrough": "super-packets pass the cable whole", "nic": "segmented before the cable, gathered behind it",
             "-": "no cable"}
@@ -18,7 +18,7 @@ def _ordered(results):
 
 def _row(r):
     out = ", %d left out" % len(r["discarded_rounds"]) if r["discarded_rounds"] else ""
-    return [r["metric"], r["peer"], "%.4g" % r["median"], "%.4g" % r["best"], r["unit"], "%d%s" % (r["repeats"], out)]
+    return [r["metric"], r["peer"], number(r["median"], 4), number(r["best"], 4), r["unit"], "%d%s" % (r["repeats"], out)]
 
 
 HEAD = ["metric", "peer", "median", "best", "unit", "rounds"]
@@ -174,7 +174,7 @@ def comparison(results, profile="passthrough"):
         cells = [found.get((bench, metric, peer)) for peer in README_PEERS]
         other = found.get((bench, metric, "tailscaled"))
         ratio = "%.2f" % (mine["median"] / other["median"]) if other and other["median"] else ""
-        rows.append(["%s, %s" % (words, mine["unit"]), *("%.3g" % c["median"] if c else "" for c in cells), ratio])
+        rows.append(["%s, %s" % (words, mine["unit"]), *(number(c["median"]) if c else "" for c in cells), ratio])
     return _markdown(rows)
 
 
