@@ -1,12 +1,13 @@
 # Tests against real nodes, servers and tools; see README in this folder. They need root, namespaces and Go.
 INTEROP_TESTS = \
+	tests/interop/cli_stock.py \
 	tests/interop/mixes.py \
 	tests/interop/silence.py \
 	tests/interop/soak.py
 # How many run at a time, and the seconds each may take: they mostly wait.
 INTEROP_JOBS = 2
 INTEROP_LIMIT = 900
-EXTRA_DIST += $(INTEROP_TESTS) tests/interop/README tests/interop/peer \
+EXTRA_DIST += $(INTEROP_TESTS) tests/interop/README tests/interop/peer tests/interop/cli_stock.golden \
 	tests/interop/join.py tests/interop/real.py tests/interop/stock.py
 
 check-interop: all
