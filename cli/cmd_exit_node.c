@@ -127,20 +127,35 @@ static int run_list(struct cli *c, const struct flags *f, int n_args, char *cons
 	return err;
 }
 
+static const struct flag suggest_flags[] = {
+	{ "json", FLAG_BOOL, "false", "output in JSON format", NULL, false },
+};
+
 static int run_suggest(struct cli *c, const struct flags *f, int n_args, char *const *args)
 {
-	(void)f;
-	(void)n_args;
+	struct client_reply r;
+	int err = EXIT_OK;
+
 	(void)args;
-	(void)fprintf(c->out, "No exit node suggestion is available.\n");
-	return EXIT_OK;
+	if (n_args > 0)
+		return out_error(c, "unexpected non-flag arguments to '%s exit-node suggest'", c->prog);
+	if (!flags_bool(f, "json")) {
+		(void)fprintf(c->out, "No exit node suggestion is available.\n");
+		return EXIT_OK;
+	}
+	err = client_get(c, "suggest-exit-node", &r);
+	if (!err) {
+		err = out_json(c, (const char *)bytes_data(&r.body), bytes_size(&r.body), "  ", true);
+		client_reply_wipe(&r);
+	}
+	return err;
 }
 
 static const struct cmd subs[] = {
 	{ .name = "list", .usage = "exit-node list [flags]", .short_help = "Show exit nodes", CMD_FLAGS(list_flags),
 	  .run = run_list },
 	{ .name = "suggest", .usage = "exit-node suggest", .short_help = "Suggest the best available exit node",
-	  .run = run_suggest },
+	  CMD_FLAGS(suggest_flags), .run = run_suggest },
 };
 
 const struct cmd cmd_exit_node = {

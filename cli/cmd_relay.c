@@ -2,6 +2,7 @@
 /* relay: the peer relay of this node and those it may use. Spec: cli 6. */
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "cli/client.h"
 #include "cli/out.h"
@@ -10,6 +11,11 @@
 
 static const struct flag json_flags[] = {
 	{ "json", FLAG_BOOL, "false", "output in JSON format", NULL, false },
+};
+
+static const struct flag sessions_flags[] = {
+	{ "json", FLAG_BOOL, "false", "output in JSON format", NULL, false },
+	{ "watch", FLAG_BOOL, "false", "print them again every second", NULL, false },
 };
 
 static int fetch(struct cli *c, struct client_reply *r, struct relayinfo *info)
@@ -27,20 +33,22 @@ static int fetch(struct cli *c, struct client_reply *r, struct relayinfo *info)
 
 /* --- status --- */
 
-static void print_reached(struct cli *c, const struct relayinfo_endpoint *e)
+/* Bytes a second with a prefix: "1.2 MB/s". */
+static char *rate_text(char *buf, size_t size, uint64_t bytes_s)
 {
-	char text[OUT_DURATION_MAX];
+	static const char *const units[] = { "B/s", "kB/s", "MB/s", "GB/s" };
+	double v = (double)bytes_s;
+	size_t i = 0;
 
-	if (e->reached_ms >= 0)
-		(void)fprintf(c->out, ", reached %s ago",
-			      out_duration(text, out_round(e->reached_ms * 1000000, 1000000000)));
-	else if (e->origin && strcmp(e->origin, "static") == 0)
-		(void)fprintf(c->out, ", nobody has reached it yet");
+	for (; v >= 1000 && i + 1 < ARRAY_LEN(units); i++)
+		v /= 1000;
+	(void)snprintf(buf, size, i ? "%.1f %s" : "%.0f %s", v, units[i]);
+	return buf;
 }
 
 static void print_status(struct cli *c, const struct relayinfo *r)
 {
-	char ep[EP_TEXT_MAX], safe[400];
+	char ep[EP_TEXT_MAX], safe[400], rate[32];
 
 	if (!r->on) {
 		(void)fprintf(c->out, "Server: off\n");
@@ -59,13 +67,12 @@ static void print_status(struct cli *c, const struct relayinfo *r)
 	for (size_t i = 0; i < r->n_endpoints; i++) {
 		(void)fprintf(c->out, "  %s (%s)", ep_write(ep, &r->endpoints[i].ep),
 			      out_safe(safe, sizeof(safe), r->endpoints[i].origin));
-		print_reached(c, &r->endpoints[i]);
 		(void)fputc('\n', c->out);
 	}
 	(void)fprintf(c->out, "Sessions: %lld open, %lld connecting\n", (long long)r->open,
 		      (long long)r->connecting);
-	(void)fprintf(c->out, "Forwarded: %llu packets, %llu bytes\n", (unsigned long long)r->packets,
-		      (unsigned long long)r->bytes);
+	(void)fprintf(c->out, "Forwarded: %llu packets, %llu bytes, now %s\n", (unsigned long long)r->packets,
+		      (unsigned long long)r->bytes, rate_text(rate, sizeof(rate), r->bytes_s));
 	(void)fprintf(c->out, "May use it: %lld peers\n", (long long)r->allowed_peers);
 	if (r->firewall_note)
 		(void)fprintf(c->out, "Warning: %s\n", out_safe(safe, sizeof(safe), r->firewall_note));
@@ -138,22 +145,19 @@ static void print_sessions(struct cli *c, const struct relayinfo *r)
 	out_table_flush(&t, c->out);
 }
 
-static int run_sessions(struct cli *c, const struct flags *f, int n_args, char *const *args)
+/* Once; with 'is_watch' JSON is one line. */
+static int show_sessions(struct cli *c, bool is_json, bool is_watch)
 {
 	struct relayinfo info = { 0 };
 	struct client_reply r;
 	struct bytes doc = { 0 };
-	int err;
+	int err = fetch(c, &r, &info);
 
-	(void)args;
-	if (n_args > 0)
-		return out_error(c, "unexpected non-flag arguments to '%s relay sessions'", c->prog);
-	err = fetch(c, &r, &info);
 	if (err)
 		return err;
-	if (!flags_bool(f, "json")) {
+	if (!is_json) {
 		print_sessions(c, &info);
-	} else if (relayinfo_write_sessions(&doc, &info, "  ")) {
+	} else if (relayinfo_write_sessions(&doc, &info, is_watch ? NULL : "  ")) {
 		err = out_error(c, "out of memory");
 	} else {
 		(void)fprintf(c->out, "%.*s\n", (int)bytes_size(&doc), (const char *)bytes_data(&doc));
@@ -162,6 +166,27 @@ static int run_sessions(struct cli *c, const struct flags *f, int n_args, char *
 	relayinfo_wipe(&info);
 	client_reply_wipe(&r);
 	return err;
+}
+
+static int run_sessions(struct cli *c, const struct flags *f, int n_args, char *const *args)
+{
+	static const struct timespec pause = { .tv_sec = 1 };
+	const bool is_json = flags_bool(f, "json"), is_watch = flags_bool(f, "watch");
+	int err;
+
+	(void)args;
+	if (n_args > 0)
+		return out_error(c, "unexpected non-flag arguments to '%s relay sessions'", c->prog);
+	for (;;) {
+		err = show_sessions(c, is_json, is_watch);
+		if (err || !is_watch)
+			return err;
+		if (!is_json)
+			(void)fputc('\n', c->out);
+		if (fflush(c->out))
+			return EXIT_FAILED;
+		(void)nanosleep(&pause, NULL);
+	}
 }
 
 /* --- servers --- */
@@ -276,8 +301,8 @@ int relay_debug_sessions(struct cli *c)
 static const struct cmd subs[] = {
 	{ .name = "status", .usage = "relay status [--json]", .short_help = "Show the relay server of this node",
 	  CMD_FLAGS(json_flags), .run = run_status },
-	{ .name = "sessions", .usage = "relay sessions [--json]", .short_help = "List the sessions of this node's relay",
-	  CMD_FLAGS(json_flags), .run = run_sessions },
+	{ .name = "sessions", .usage = "relay sessions [--json] [--watch]", .short_help = "List the sessions of this node's relay",
+	  CMD_FLAGS(sessions_flags), .run = run_sessions },
 	{ .name = "servers", .usage = "relay servers [--json]", .short_help = "List the relays this node may use",
 	  CMD_FLAGS(json_flags), .run = run_servers },
 };

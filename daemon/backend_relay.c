@@ -73,6 +73,7 @@ int backend_relay(void *ctx, struct relayinfo *r)
 	err = engine_relayinfo(m->engine, loop_now(m->loop), r);
 	if (err || !r->bound_port)
 		return err;
+	r->bytes_s = m->relay_bytes_s;
 	nft_hint(hint, m->firewall, r->bound_port);
 	r->firewall_hint = *hint ? strdup(hint) : NULL;
 	if (!nft_is_tailnet_only(&m->firewall, r->bound_port))

@@ -58,6 +58,17 @@ void relaystat_collect(struct meshd *m)
 	}
 }
 
+void relaystat_rate(struct meshd *m)
+{
+	const struct relayserver *r = engine_relay(m->engine);
+	uint64_t bytes = 0;
+
+	for (unsigned i = 0; i < 4; i++)
+		bytes += r->n.fwd_bytes[i / 2][i % 2];
+	m->relay_bytes_s = (bytes - m->relay_bytes) / MESHD_RELAY_STATS_S;
+	m->relay_bytes = bytes;
+}
+
 /* ---- metrics ---- */
 
 static void take_counter(void *ctx, const char *name, uint64_t value)

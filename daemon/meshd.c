@@ -84,6 +84,7 @@ static void relay_due(void *ctx, struct mono now)
 	struct meshd *m = ctx;
 
 	relaystat_collect(m);
+	relaystat_rate(m);
 	loop_timer_set(m->loop, &m->relay_timer, mono_add_s(now, MESHD_RELAY_STATS_S));
 }
 

@@ -102,6 +102,7 @@ struct meshd {
 	struct bytes bus_health;
 	struct map relay_seen; /* VNI -> struct meshd_relay_seen */
 	struct prefs prefs_view; /* what the API shows: the engine's, with the login */
+	uint64_t relay_bytes, relay_bytes_s; /* forwarded at the last look, and a second up to it */
 	bool relay_ran;
 	/* Helper thread writes 'firewall_found' while the job is queued; control takes it over afterwards. */
 	struct loop_job firewall_job;
@@ -170,6 +171,8 @@ int backend_metrics(void *ctx, struct metrics_input *in);
 const char *backend_unhealthy(void *ctx);
 /* The forwarding counts of the workers, into the relay machine. */
 void relaystat_collect(struct meshd *m);
+/* Works out the bytes a second since the last call, MESHD_RELAY_STATS_S ago. */
+void relaystat_rate(struct meshd *m);
 void relaystat_wipe(struct meshd *m);
 int whois_find(struct meshd *m, const struct ip *ip, const struct node_key *key, struct api_whois *who);
 

@@ -239,7 +239,7 @@ static void fill_endpoints(const struct engine *e, struct relayinfo *r, bool *ba
 	*bad |= !r->endpoints;
 	for (size_t i = 0; r->endpoints && i < n; i++)
 		r->endpoints[r->n_endpoints++] = (struct relayinfo_endpoint){
-			.ep = eps[i], .origin = dup_text(names[origins[i]], bad), .reached_ms = -1
+			.ep = eps[i], .origin = dup_text(names[origins[i]], bad)
 		};
 }
 

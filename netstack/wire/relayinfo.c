@@ -36,7 +36,6 @@ static const struct jsonmap session_map = JM_TABLE(struct relayinfo_session, ses
 static const struct jsonmap_field endpoint_fields[] = {
 	JM_FIELD(struct relayinfo_endpoint, JM_EP, "Endpoint", ep, 0),
 	JM_FIELD(struct relayinfo_endpoint, JM_STR, "Origin", origin, 0),
-	JM_FIELD(struct relayinfo_endpoint, JM_I64, "ReachedMs", reached_ms, 0),
 };
 
 static const struct jsonmap endpoint_map = JM_TABLE(struct relayinfo_endpoint, endpoint_fields);
@@ -66,6 +65,7 @@ static const struct jsonmap_field fields[] = {
 	F(JM_I64, "AllowedPeers", allowed_peers, 0),
 	F(JM_U64, "Packets", packets, 0),
 	F(JM_U64, "Bytes", bytes, 0),
+	F(JM_U64, "BytesPerSecond", bytes_s, 0),
 	F(JM_I64, "Open", open, 0),
 	F(JM_I64, "Connecting", connecting, 0),
 	JM_COUNTED(struct relayinfo, JM_LIST, "Endpoints", endpoints, n_endpoints, JM_EMPTY,

@@ -38,7 +38,6 @@ struct relayinfo_session {
 struct relayinfo_endpoint {
 	struct ep ep;
 	char *origin;        /* "local", "stun", "portmap", "static" */
-	int64_t reached_ms;  /* since somebody bound through it; -1 = nobody yet */
 };
 
 /* One relay this node may use. */
@@ -61,6 +60,7 @@ struct relayinfo {
 	char *firewall_hint;     /* the line to type when a firewall is active; null */
 	int64_t allowed_peers;   /* peers holding the capability */
 	uint64_t packets, bytes; /* forwarded */
+	uint64_t bytes_s;        /* bytes a second, over the last seconds */
 	int64_t open, connecting;
 	struct relayinfo_endpoint *endpoints;
 	size_t n_endpoints;
