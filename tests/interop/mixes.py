@@ -26,10 +26,9 @@ import time
 import real
 from flow import TcpFlow, UdpFlow
 from lab import Failure, Lab, expect, say, wait_until
-from node import Node
 
 ALL = ["".join(letters) for letters in itertools.product("or", repeat=3)]
-KINDS = {"o": Node, "r": real.Real}
+KINDS = {"o": real.Ours, "r": real.Real}
 PORT = 40000
 # A real node trusts a path for 6.5 s after its last Pong and looks for relays every 30 s at most; twice
 # that, and the machine may be slow.
@@ -43,7 +42,7 @@ PATHS = {"derp": ("derp",), "peer-relay": ("peer_relay_ipv4", "peer_relay_ipv6")
 def metric(node, name, **labels):
     """The sum of one metric over the rows that carry these labels."""
     total = 0.0
-    for row in node.ctl("metrics", "print", quiet=True).stdout.splitlines():
+    for row in real.local_api(node, "usermetrics").splitlines():
         if row.startswith((name + "{", name + " ")) and all('%s="%s"' % item in row for item in labels.items()):
             total += float(row.rsplit(" ", 1)[1])
     return total
@@ -70,7 +69,7 @@ class Mix:
         self.nata, self.natb, self.natc = (lab.nat("nat" + name, "hard") for name in "abc")
         host = lab.host("a", self.nata)
         self.natc.attach(host, "eth1", metric=200)
-        self.coord = Node(lab.public("coord"))
+        self.coord = real.Ours(lab.public("coord"))
         self.a, self.b, self.relay = (KINDS[kind](place) for kind, place in
                                       zip(kinds, (host, lab.host("b", self.natb), lab.public("relay"))))
 

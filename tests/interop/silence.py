@@ -28,7 +28,6 @@ import mixes
 import real
 from flow import UdpFlow, longest_gap
 from lab import Failure, Lab, expect, say, wait_until
-from node import Node
 
 PAIRS = ("oo", "or", "ro", "rr")
 PATHS = {"direct": "easy", "peer-relay": "hard"}
@@ -43,7 +42,7 @@ class Pair:
     def __init__(self, lab, kinds, rung):
         self.rung = rung
         self.nata, natb = lab.nat("nata", PATHS[rung]), lab.nat("natb", PATHS[rung])
-        self.coord = Node(lab.public("coord"))
+        self.coord = real.Ours(lab.public("coord"))
         self.a, self.b = (mixes.KINDS[kind](lab.host(name, box)) for kind, name, box in
                           zip(kinds, "ab", (self.nata, natb)))
 

@@ -24,7 +24,6 @@ import time
 import real
 from flow import TcpFlow, UdpFlow
 from lab import Failure, Lab, expect, say, wait_until
-from node import Node
 
 PORT = 40000
 EVENT_S = 40
@@ -82,8 +81,8 @@ def sample(node):
 class Soak:
     def __init__(self, lab):
         self.boxes = {name: lab.nat("nat" + name, kind) for name, kind in (("a", "hard"), ("b", "hard"), ("c", "easy"))}
-        self.coord, self.relay = Node(lab.public("coord")).start(), Node(lab.public("relay")).start()
-        self.a, self.c = (Node(lab.host(name, self.boxes[name])).start() for name in "ac")
+        self.coord, self.relay = real.Ours(lab.public("coord")).start(), real.Ours(lab.public("relay")).start()
+        self.a, self.c = (real.Ours(lab.host(name, self.boxes[name])).start() for name in "ac")
         self.b, self.pub = real.Real(lab.host("b", self.boxes["b"])).start(), real.Real(lab.public("pub")).start()
         url = self.coord.enable_coordinator()
         key = self.coord.key("--reusable")
