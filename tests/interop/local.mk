@@ -5,7 +5,7 @@ INTEROP_TESTS = \
 	tests/interop/silence.py \
 	tests/interop/soak.py
 # How many run at a time, and the seconds each may take: they mostly wait.
-INTEROP_JOBS = 2
+INTEROP_JOBS = 3
 INTEROP_LIMIT = 900
 EXTRA_DIST += $(INTEROP_TESTS) tests/interop/README tests/interop/peer tests/interop/cli_stock.golden \
 	tests/interop/join.py tests/interop/real.py tests/interop/stock.py

@@ -3,12 +3,13 @@
 """Every mix of ours and real: client A, client B and the relay, each a meshd or a real node.
 
     a == eth0 == nata --.
-      == eth1 == natc --+- wan -- coord (ours: coordinator, DERP, STUN), relay (ours or real)
+      == eth1 == natc --+- wan -- coord (coordinator, DERP, STUN), relay (ours or real)
     b   -------- natb --'
 
 A stream in each direction, checksummed, lives from the first packet to the end; so does a flow of
-datagrams that times the silences. "oro" is A ours, B real, relay ours. Each mix has a laboratory and a
-process of its own, as they mostly wait.
+datagrams that times the silences. "oro" is A ours, B real, relay ours, under our coordinator and DERP; "oro/r"
+the same under the reference control and DERP server. Each mix has a laboratory and a process of its own, as
+they mostly wait.
 
 usage: mixes.py [--repeat N] [--jobs N] [--figures] [MIX...]
 """
@@ -27,7 +28,7 @@ import real
 from flow import TcpFlow, UdpFlow
 from lab import Failure, Lab, expect, say, wait_until
 
-ALL = ["".join(letters) for letters in itertools.product("or", repeat=3)]
+ALL = ["".join(letters) for letters in itertools.product("or", repeat=3)] + ["ooo/r", "oro/r", "roo/r", "orr/r"]
 KINDS = {"o": real.Ours, "r": real.Real}
 PORT = 40000
 # A real node trusts a path for 6.5 s after its last Pong and looks for relays every 30 s at most; twice
@@ -36,6 +37,7 @@ SETTLE_S = 75
 # TCP doubles its patience at each loss, so after a real pair's 6.5 s it may take as long again.
 SILENCE_S = 20
 REKEY_S = 190
+STAGGER_S = 2  # between the first starts: joining is the busy part
 PATHS = {"derp": ("derp",), "peer-relay": ("peer_relay_ipv4", "peer_relay_ipv6"), "direct": ("direct_ipv4", "direct_ipv6")}
 
 
@@ -69,7 +71,7 @@ class Mix:
         self.nata, self.natb, self.natc = (lab.nat("nat" + name, "hard") for name in "abc")
         host = lab.host("a", self.nata)
         self.natc.attach(host, "eth1", metric=200)
-        self.coord = real.Ours(lab.public("coord"))
+        self.coord = (real.Infra if kinds.endswith("/r") else real.Ours)(lab.public("coord"))
         self.a, self.b, self.relay = (KINDS[kind](place) for kind, place in
                                       zip(kinds, (host, lab.host("b", self.natb), lab.public("relay"))))
 
@@ -200,16 +202,18 @@ class Mix:
 def one(kinds):
     """One mix in this process."""
     words = {"o": "ours", "r": "real"}
-    with Lab("A %s, B %s, relay %s" % tuple(words[kind] for kind in kinds)) as lab:
+    coord = words["r" if kinds.endswith("/r") else "o"]
+    with Lab("A %s, B %s, relay %s, coordinator %s" % (*(words[kind] for kind in kinds[:3]), coord)) as lab:
         mix = Mix(lab, kinds)
         mix.run()
     for name, (took, gap) in mix.figures.items():
         say("# figure: %s: settled %.2f silent %.2f" % (name, took, gap))
 
 
-def attempt(kinds, number, folder):
+def attempt(kinds, number, folder, wait_s):
     """One mix in a process of its own: (passed, path of its log, seconds)."""
-    path = os.path.join(folder, "%s-%d.log" % (kinds, number))
+    time.sleep(wait_s)
+    path = os.path.join(folder, "%s-%d.log" % (kinds.replace("/", "-"), number))
     begin = time.monotonic()
     with open(path, "wb") as log:
         done = subprocess.run([sys.executable, "-B", os.path.abspath(__file__), "--one", kinds], stdin=subprocess.DEVNULL,
@@ -233,7 +237,7 @@ def figures(paths):
 def main():
     options = argparse.ArgumentParser()
     options.add_argument("--repeat", type=int, default=1)
-    options.add_argument("--jobs", type=int, default=8)
+    options.add_argument("--jobs", type=int, default=len(ALL))
     options.add_argument("--one", choices=ALL)
     options.add_argument("--figures", action="store_true", help="print the figures of each stage")
     options.add_argument("mixes", nargs="*", metavar="MIX")
@@ -246,9 +250,11 @@ def main():
     real.program()
     folder = tempfile.mkdtemp(prefix="mixes-")
     todo = [(kinds, number) for number in range(options.repeat) for kinds in options.mixes or ALL]
+    waits_s = [STAGGER_S * turn if turn < options.jobs else 0 for turn in range(len(todo))]
     failed, logs = 0, {}
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        for (kinds, number), (passed, path, took_s) in zip(todo, pool.map(lambda job: attempt(*job, folder), todo)):
+        results = pool.map(lambda job, wait_s: attempt(*job, folder, wait_s), todo, waits_s)
+        for (kinds, number), (passed, path, took_s) in zip(todo, results):
             say("%s: %s, run %d (%.0f s)" % ("ok" if passed else "FAILED", kinds, number + 1, took_s))
             logs.setdefault(kinds, []).append(path)
             if not passed:

@@ -163,6 +163,40 @@ class Real(Polled, Node):
         return self
 
 
+class Infra:
+    """The reference control server with its DERP and STUN server on one public host: what Node.enable_coordinator()
+    and key() give for ours. It grants everybody everything, relays included, and takes any key."""
+
+    def __init__(self, host):
+        self.host, self.program = host, program()
+
+    def start(self):
+        region = self._first_line("derp", "--addr", self.host.addr, "--region", "901")
+        path = os.path.join(self.host.lab.dir, "derpmap.json")
+        with open(path, "w") as f:
+            json.dump({"OmitDefaultRegions": True, "Regions": {"901": json.loads(region)}}, f)
+        self.url = self._first_line("control", "--addr", self.host.addr + ":80", "--derp-map", path)
+        return self
+
+    def _first_line(self, *args):
+        """Starts a server and returns what it prints when it listens."""
+        out = os.path.join(self.host.lab.dir, args[0] + ".out")
+        with open(out, "wb") as f:
+            self.host.spawn("sh", "-c", 'exec "$@" >"$0"', out, self.program, *args, log=args[0] + ".log")
+
+        def line():
+            with open(out) as f:
+                return f.readline()
+        found, _ = wait_until("the real %s server listens" % args[0], 10, lambda: line().endswith("\n") and line())
+        return found.strip()
+
+    def enable_coordinator(self):
+        return self.url
+
+    def key(self, *_):
+        return "tskey-auth-any"
+
+
 def main():
     """real.py --problem: exit 1 with the reason when peer/ cannot be built here; real.py --build: builds it."""
     if sys.argv[1:] == ["--problem"]:
