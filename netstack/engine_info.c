@@ -446,6 +446,10 @@ void engine_counters(const struct engine *e, void (*fn)(void *ctx, const char *n
 	fn(ctx, "magicsock_disco_recv_pong", e->self.n.recv_pong);
 	fn(ctx, "magicsock_disco_recv_callmemaybe", e->self.n.recv_call_me_maybe);
 	fn(ctx, "magicsock_disco_recv_bad_peer", e->recv_bad_peer);
+	fn(ctx, "magicsock_tsmp_disco_key_advertisement_sent", e->tsmp_disco_sent);
+	fn(ctx, "magicsock_tsmp_disco_key_advertisement_received", e->tsmp_disco_received);
+	fn(ctx, "magicsock_tsmp_disco_key_advertisement_applied", e->tsmp_disco_applied);
+	fn(ctx, "magicsock_tsmp_disco_key_advertisement_unchanged", e->tsmp_disco_unchanged);
 	fn(ctx, "meshd_disco_drop_source", e->gate.drop_source);
 	fn(ctx, "meshd_disco_drop_total", e->gate.drop_total);
 	fn(ctx, "magicsock_disco_recv_bad_key", e->recv_bad_key);

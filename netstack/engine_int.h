@@ -224,6 +224,7 @@ struct engine {
 	uint64_t staged_dropped;
 	uint64_t recv_bad_peer, recv_bad_key, recv_bad_parse, recv_bad_disco, recv_disco;
 	uint64_t sent_disco_udp, sent_disco_derp;
+	uint64_t tsmp_disco_sent, tsmp_disco_received, tsmp_disco_applied, tsmp_disco_unchanged;
 	uint64_t out_dropped;       /* outputs lost for want of memory */
 	uint8_t scratch[ENGINE_SCRATCH];
 };

@@ -238,6 +238,9 @@ void ep_del(struct engine *e, struct mono now, struct epeer *p)
 
 void ep_update(struct engine *e, struct mono now, struct epeer *p, const struct map_node *node, unsigned bits)
 {
+	/* What the peer said in the tunnel already is no news: its session is of that key (disco 9). */
+	if (disco_key_eq(&p->disco, &node->disco))
+		bits &= ~(unsigned)(NETMAP_NODE_DISCO | NETMAP_NODE_DISCO_NEW);
 	p->node = node;
 	note_relay(e, p);
 	if (bits & (NETMAP_NODE_DISCO | NETMAP_NODE_DISCO_NEW)) {
@@ -551,8 +554,10 @@ static void advertise_disco(struct engine *e, const struct epeer *p)
 	    !ep_cap_pair(netmap_self(e->map), p->node, &m.src, &m.dst))
 		return;
 	n = tsmp_write(buf, sizeof(buf), &m);
-	if (n > 0)
-		inject(e, p, buf, (size_t)n);
+	if (n <= 0)
+		return;
+	inject(e, p, buf, (size_t)n);
+	e->tsmp_disco_sent++;
 }
 
 void ep_own_disco(struct engine *e, struct epeer *p)
@@ -778,6 +783,11 @@ void engine_input_tsmp(struct engine *e, struct mono now, struct peer_id peer, c
 		return;
 	switch (m.kind) {
 	case TSMP_DISCO_KEY:
+		e->tsmp_disco_received++;
+		if (disco_key_eq(&p->disco, &m.disco))
+			e->tsmp_disco_unchanged++;
+		else
+			e->tsmp_disco_applied++;
 		ep_set_disco(e, now, p, &m.disco);
 		break;
 	case TSMP_PING:
