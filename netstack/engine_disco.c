@@ -145,12 +145,26 @@ static void input_derp_only(struct engine *e, struct mono now, const struct node
 	}
 }
 
+/* 'err' of disco_open(). What is authentic was worth its cryptography, also in the words of a later version: the
+ * gate is for those who forge. */
+static void not_understood(struct engine *e, struct mono now, const struct path_addr *from,
+			   const struct disco_key *sender, int err)
+{
+	if (err == -EPROTO) {
+		e->recv_bad_parse++;
+		return;
+	}
+	discogate_failed(&e->gate, now, sender, from);
+	e->recv_bad_key++;
+}
+
 static void input_control(struct engine *e, struct mono now, const struct path_addr *from, uint8_t *pkt,
 			  size_t size)
 {
 	const struct disco_key sender = disco_sender(pkt);
 	const struct disco_box *box = relayclient_box(&e->relayc, &sender);
 	struct disco_msg msg;
+	int err;
 
 	if (!box) {
 		e->recv_bad_peer++;
@@ -158,9 +172,9 @@ static void input_control(struct engine *e, struct mono now, const struct path_a
 	}
 	if (!discogate_may_open(&e->gate, now, &sender, from))
 		return;
-	if (disco_open(box, pkt, size, &msg) < 0) {
-		discogate_failed(&e->gate, now, &sender, from);
-		e->recv_bad_key++;
+	err = disco_open(box, pkt, size, &msg);
+	if (err) {
+		not_understood(e, now, from, &sender, err);
 		return;
 	}
 	if (msg.type == DISCO_BIND_CHALLENGE && from->kind == PATH_RELAY)
@@ -201,8 +215,7 @@ void ed_input(struct engine *e, struct mono now, const struct path_addr *from, b
 	}
 	err = disco_open(box, e->scratch, size, &msg);
 	if (err) {
-		discogate_failed(&e->gate, now, &sender, from);
-		*(err == -EPROTO ? &e->recv_bad_parse : &e->recv_bad_key) += 1;
+		not_understood(e, now, from, &sender, err);
 		return;
 	}
 	switch (msg.type) {
