@@ -2,8 +2,12 @@
 INTEROP_TESTS = \
 	tests/interop/cli_stock.py \
 	tests/interop/mixes.py \
+	tests/interop/derp.py \
+	tests/interop/moving.py \
+	tests/interop/oddities.py \
 	tests/interop/silence.py \
-	tests/interop/soak.py
+	tests/interop/soak.py \
+	tests/interop/tsmp.py
 # How many run at a time, and the seconds each may take: they mostly wait.
 INTEROP_JOBS = 3
 INTEROP_LIMIT = 900
