@@ -30,7 +30,7 @@ static int init_machines(struct engine *e, struct mono now, const struct engine_
 	relayclient_init(&e->relayc, &e->node_key, &e->disco_priv, e->env);
 	portmapper_init(&e->pm, e->env);
 	e->portmap_methods = cfg->portmap_methods;
-	e->expiry_at = e->cool_at = MONO_NEVER;
+	e->expiry_at = e->cool_at = e->home_due = MONO_NEVER;
 	err = derpclient_init(&e->derp, e->env);
 	if (!err)
 		err = relayserver_init(&e->relays, &relay, e->env);

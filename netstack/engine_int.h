@@ -39,6 +39,7 @@ enum {
 	ENGINE_HAILS_MAX = 6,      /* endpoints that an initiation goes to when there is no DERP */
 	ENGINE_DERP_QUIET_S = 10,  /* a missing home is told after this long: restarts do not flap */
 	ENGINE_ACTIVE_S = 45,      /* session activity (path-selection 2) */
+	ENGINE_HOME_MS = 500,      /* how long the first choice of a home waits for answers of STUN */
 	ENGINE_STUN_MIN_S = 20,    /* periodic report: 20..26 s */
 	ENGINE_STUN_SPREAD_S = 6,
 	ENGINE_EP_CACHE_S = 310,   /* learned endpoints are announced this long (path-selection 2) */
@@ -195,6 +196,7 @@ struct engine {
 	size_t n_cached_eps;
 	uint32_t home;
 	struct mono home_lost;      /* since when its connection is missing; NEVER = it is up */
+	struct mono home_due;       /* a home is named by then, measured or not; NEVER = there is one */
 	struct mono next_stun;
 	struct mono next_relay_stun;
 	bool netcheck_asked;        /* a user waits */

@@ -51,6 +51,7 @@ void en_derp_map(struct engine *e, struct mono now, const struct derp_map *map)
 	/* Where there is no choice nothing has to be measured: without UDP that would take seconds. */
 	if (!e->home && map->n_regions == 1)
 		set_home(e, now, netcheck_fallback(map, e->node_key.b));
+	e->home_due = e->home || !map->n_regions ? MONO_NEVER : mono_add_ms(now, ENGINE_HOME_MS);
 	en_start(e, now, true);
 	if (e->relays.state == RELAYSERVER_ON)
 		start_relay_report(e, now);
@@ -205,6 +206,42 @@ int engine_pick_derp(struct engine *e, struct mono now)
 	return -ENOENT;
 }
 
+/* The region that the control server serves itself, if there is one: TCP gets there, for the map came from it. */
+static uint32_t region_of_control(const struct engine *e, const struct derp_map *map)
+{
+	const char *url = e->prefs.control_url ? strstr(e->prefs.control_url, "://") : NULL;
+	const char *host = url ? url + 3 : "";
+
+	host += *host == '[';
+	for (size_t i = 0; i < map->n_regions; i++) {
+		const struct derp_region *r = &map->regions[i];
+
+		for (size_t k = 0; k < r->n_nodes; k++) {
+			const size_t len = strlen(r->nodes[k].host_name);
+
+			if (len && !r->nodes[k].stun_only && strncmp(host, r->nodes[k].host_name, len) == 0 &&
+			    strchr("]:/", host[len]))
+				return r->id;
+		}
+	}
+	return 0;
+}
+
+/* Without UDP, or with a region that does not answer, a report takes 3 to 5 s, in which nobody could reach us: the
+ * first home is chosen by what is known by now. The report may choose another. */
+static void choose_first_home(struct engine *e, struct mono now)
+{
+	const struct derp_map *map = e->map ? netmap_derp(e->map) : NULL;
+	uint32_t region = netcheck_best_so_far(e->net);
+
+	e->home_due = MONO_NEVER;
+	if (e->home || !map)
+		return;
+	if (!region)
+		region = region_of_control(e, map);
+	set_home(e, now, region ? region : netcheck_fallback(map, e->node_key.b));
+}
+
 static void report_done(struct engine *e, struct mono now)
 {
 	const struct netcheck_report *r = netcheck_report(e->net);
@@ -324,6 +361,8 @@ void en_tick(struct engine *e, struct mono now)
 	}
 	netcheck_tick(e->net, now);
 	netcheck_tick(e->relay_net, now);
+	if (mono_due(e->home_due, now))
+		choose_first_home(e, now);
 	if (mono_due(e->next_stun, now)) {
 		if (is_active(e, now))
 			en_start(e, now, false);
@@ -338,6 +377,7 @@ struct mono en_deadline(const struct engine *e)
 {
 	struct mono d = mono_min(netcheck_deadline(e->net), netcheck_deadline(e->relay_net));
 
+	d = mono_min(d, e->home_due);
 	if (!e->is_started || !e->prefs.want_running)
 		return d;
 	if (e->relays.state == RELAYSERVER_ON)

@@ -475,6 +475,19 @@ static size_t measured(const struct netcheck *n)
 	return count;
 }
 
+uint32_t netcheck_best_so_far(const struct netcheck *n)
+{
+	const struct netcheck_region *best = NULL;
+
+	for (size_t i = 0; n->phase != NETCHECK_IDLE && n->regions && i < n->map.n_regions; i++) {
+		const struct netcheck_region *r = &n->regions[i];
+
+		if (r->lat.ns >= 0 && (!best || r->lat.ns < best->lat.ns))
+			best = r;
+	}
+	return best ? best->lat.region : 0;
+}
+
 static void note_min(int64_t *best, int64_t ns)
 {
 	if (*best < 0 || ns < *best)

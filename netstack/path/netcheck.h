@@ -126,6 +126,8 @@ void netcheck_tick(struct netcheck *n, struct mono now);
 
 /* The last finished report, or null; borrowed until the next one is done. */
 const struct netcheck_report *netcheck_report(const struct netcheck *n);
+/* The nearest region by the answers that the report under way has got so far; 0 = none yet. */
+uint32_t netcheck_best_so_far(const struct netcheck *n);
 /* Home region of the last report that had one; set it to what is really in use (fallback choice, restart). */
 void netcheck_set_home(struct netcheck *n, uint32_t region);
 

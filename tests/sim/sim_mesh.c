@@ -387,6 +387,34 @@ static void a_nat_that_forgets_is_followed(void **state)
 	topo_end(&t);
 }
 
+static void without_udp_a_home_of_two_regions_is_named_within_a_second(void **state)
+{
+	struct topo t = topo_mesh(24, TOPO_E, TOPO_O, 0);
+	struct engine_figures f = { .home_derp = 0 };
+	char key[WCOORD_KEY_MAX];
+	struct node *u;
+	uint32_t near;
+	int ms;
+
+	(void)state;
+	engine_figures(whole_engine(t.a), t.w->net->now, &f);
+	near = f.home_derp;
+	/* The other one never answers. */
+	wcoord_admin(t.w->coord, "derp.add", "{\"Hostname\":\"192.0.2.77\",\"Region\":5,\"STUNPort\":3478}");
+	wcoord_key(t.w->coord, NULL, key);
+	u = topo_whole(t.w, "u", TOPO_U, 3, key);
+	for (ms = 0, f.home_derp = 0; ms < 8000 && !f.home_derp; ms += 20) {
+		world_run(t.w, 20);
+		engine_figures(whole_engine(u), t.w->net->now, &f);
+	}
+	assert_in_range(ms, 0, 1000);
+	assert_int_equal(f.home_derp, near); /* that of the control server */
+	world_flow(t.w, t.a, u, 20);
+	world_run(t.w, 2000);
+	assert_in_range(t.w->flows[0].first_ns, 1, 1000 * NS_PER_MS);
+	topo_end(&t);
+}
+
 static void a_person_s_ping_is_answered(void **state)
 {
 	struct topo t = topo_mesh(21, TOPO_E, TOPO_E, 0);
@@ -506,6 +534,7 @@ int main(void)
 		cmocka_unit_test(a_nat_that_forgets_is_followed),
 		cmocka_unit_test(a_nat_that_opens_is_used_within_3_s),
 		cmocka_unit_test(udp_that_was_gone_for_a_second_does_not_delay_the_way_up),
+		cmocka_unit_test(without_udp_a_home_of_two_regions_is_named_within_a_second),
 		cmocka_unit_test(a_person_s_ping_is_answered),
 		cmocka_unit_test(reset_derp_connections_disturb_a_derp_flow_for_under_2_s),
 		cmocka_unit_test(six_nodes_form_a_full_mesh),
