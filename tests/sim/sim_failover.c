@@ -7,23 +7,9 @@
 #include "tests/sim/light.h"
 #include "tests/sim/topo.h"
 
-/* A pair with a flow of 100 packets a second each way, on the rung it reaches, warm. */
-static struct topo flowing(uint64_t seed, enum topo_kind a, enum topo_kind b, int n_relays,
-			   enum path_kind kind)
-{
-	struct topo t = topo_pair(seed, a, b, n_relays);
-
-	world_flow(t.w, t.a, t.b, 10);
-	assert_true(world_until_both(t.w, t.a, t.b, kind, 6000) >= 0);
-	world_run(t.w, 10000);
-	assert_int_equal(world_kind(t.a, t.b), kind);
-	flow_mark(t.w);
-	return t;
-}
-
 static void a_blackholed_direct_path_falls_to_the_relay_and_returns(void **state)
 {
-	struct topo t = flowing(1, TOPO_E, TOPO_E, 1, PATH_DIRECT);
+	struct topo t = topo_flowing_pair(1, TOPO_E, TOPO_E, 1, PATH_DIRECT);
 
 	(void)state;
 	net_block_both(t.w->net, t.a->host, t.b->host);
@@ -41,7 +27,7 @@ static void a_blackholed_direct_path_falls_to_the_relay_and_returns(void **state
 
 static void without_a_relay_a_blackholed_path_falls_to_derp(void **state)
 {
-	struct topo t = flowing(2, TOPO_E, TOPO_E, 0, PATH_DIRECT);
+	struct topo t = topo_flowing_pair(2, TOPO_E, TOPO_E, 0, PATH_DIRECT);
 
 	(void)state;
 	net_block_both(t.w->net, t.a->host, t.b->host);
@@ -54,7 +40,7 @@ static void without_a_relay_a_blackholed_path_falls_to_derp(void **state)
 
 static void a_path_blocked_one_way_counts_as_dead(void **state)
 {
-	struct topo t = flowing(3, TOPO_E, TOPO_E, 1, PATH_DIRECT);
+	struct topo t = topo_flowing_pair(3, TOPO_E, TOPO_E, 1, PATH_DIRECT);
 
 	(void)state;
 	net_block(t.w->net, t.a->host, t.b->host);
@@ -81,7 +67,7 @@ static void a_one_way_flow_fails_over_too(void **state)
 
 static void blocked_udp_falls_past_the_relay_to_derp_and_back(void **state)
 {
-	struct topo t = flowing(5, TOPO_E, TOPO_E, 1, PATH_DIRECT);
+	struct topo t = topo_flowing_pair(5, TOPO_E, TOPO_E, 1, PATH_DIRECT);
 
 	(void)state;
 	t.a->host->udp_blocked = true;
@@ -97,7 +83,7 @@ static void blocked_udp_falls_past_the_relay_to_derp_and_back(void **state)
 
 static void a_relay_switched_off_falls_to_derp_and_on_is_used_within_5_s(void **state)
 {
-	struct topo t = flowing(6, TOPO_H, TOPO_H, 1, PATH_RELAY);
+	struct topo t = topo_flowing_pair(6, TOPO_H, TOPO_H, 1, PATH_RELAY);
 
 	(void)state;
 	world_relay(t.relay[0], false);
@@ -113,7 +99,7 @@ static void a_relay_switched_off_falls_to_derp_and_on_is_used_within_5_s(void **
 
 static void a_relay_that_restarts_gets_a_new_binding_despite_the_same_vni(void **state)
 {
-	struct topo t = flowing(7, TOPO_H, TOPO_H, 1, PATH_RELAY);
+	struct topo t = topo_flowing_pair(7, TOPO_H, TOPO_H, 1, PATH_RELAY);
 	const struct disco_key old = light_relayserver(t.relay[0])->pub;
 	const uint32_t vni = world_path(t.a, t.b).vni;
 
@@ -131,7 +117,7 @@ static void a_relay_that_restarts_gets_a_new_binding_despite_the_same_vni(void *
 
 static void a_dead_relay_hands_over_to_the_second_one(void **state)
 {
-	struct topo t = flowing(8, TOPO_H, TOPO_H, 2, PATH_RELAY);
+	struct topo t = topo_flowing_pair(8, TOPO_H, TOPO_H, 2, PATH_RELAY);
 	const struct path_addr before = world_path(t.a, t.b);
 	const int dead = ip_eq(&before.ep.ip, &t.relay[0]->host->addrs[0]) ? 0 : 1;
 	struct path_addr after;
@@ -148,7 +134,7 @@ static void a_dead_relay_hands_over_to_the_second_one(void **state)
 
 static void an_opening_nat_upgrades_from_relay_to_direct_and_back(void **state)
 {
-	struct topo t = flowing(9, TOPO_H, TOPO_E, 1, PATH_RELAY);
+	struct topo t = topo_flowing_pair(9, TOPO_H, TOPO_E, 1, PATH_RELAY);
 
 	(void)state;
 	t.a->host->nat->mapping = NAT_ENDPOINT_INDEPENDENT;
@@ -166,7 +152,7 @@ static void an_opening_nat_upgrades_from_relay_to_direct_and_back(void **state)
 
 static void loss_of_20_percent_does_not_flap(void **state)
 {
-	struct topo t = flowing(10, TOPO_E, TOPO_E, 1, PATH_DIRECT);
+	struct topo t = topo_flowing_pair(10, TOPO_E, TOPO_E, 1, PATH_DIRECT);
 	uint64_t changes;
 
 	(void)state;
@@ -182,7 +168,7 @@ static void loss_of_20_percent_does_not_flap(void **state)
 
 static void a_delay_spike_of_2_s_changes_the_path_once_at_most(void **state)
 {
-	struct topo t = flowing(11, TOPO_E, TOPO_E, 1, PATH_DIRECT);
+	struct topo t = topo_flowing_pair(11, TOPO_E, TOPO_E, 1, PATH_DIRECT);
 	uint64_t changes;
 
 	(void)state;
@@ -201,7 +187,7 @@ static void a_delay_spike_of_2_s_changes_the_path_once_at_most(void **state)
 
 static void dead_derp_and_control_leave_direct_and_relay_flows_alone(void **state)
 {
-	struct topo t = flowing(12, TOPO_E, TOPO_E, 1, PATH_DIRECT);
+	struct topo t = topo_flowing_pair(12, TOPO_E, TOPO_E, 1, PATH_DIRECT);
 
 	(void)state;
 	t.w->derp_down = t.w->control_down = true;
@@ -214,7 +200,7 @@ static void dead_derp_and_control_leave_direct_and_relay_flows_alone(void **stat
 
 static void duplicate_sending_ends_within_3_s(void **state)
 {
-	struct topo t = flowing(13, TOPO_E, TOPO_E, 0, PATH_DIRECT);
+	struct topo t = topo_flowing_pair(13, TOPO_E, TOPO_E, 0, PATH_DIRECT);
 	uint64_t before;
 
 	(void)state;
@@ -229,7 +215,7 @@ static void duplicate_sending_ends_within_3_s(void **state)
 
 static void an_active_flow_pings_a_healthy_path_every_2_s_only(void **state)
 {
-	struct topo t = flowing(14, TOPO_O, TOPO_O, 0, PATH_DIRECT);
+	struct topo t = topo_flowing_pair(14, TOPO_O, TOPO_O, 0, PATH_DIRECT);
 	uint64_t before = t.a->host->sent;
 
 	(void)state;

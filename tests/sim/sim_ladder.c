@@ -54,8 +54,7 @@ static void easy_nats_are_direct_within_3_s(void **state)
 	struct topo t = topo_pair(1, TOPO_E, TOPO_E, 1);
 
 	(void)state;
-	world_flow(t.w, t.a, t.b, 20);
-	assert_in_range(world_until_both(t.w, t.a, t.b, PATH_DIRECT, 3000), 0, 1000);
+	topo_reach(&t, PATH_DIRECT, 1000);
 	topo_end(&t);
 }
 
@@ -64,8 +63,7 @@ static void hard_nats_use_the_relay_within_5_s(void **state)
 	struct topo t = topo_pair(2, TOPO_H, TOPO_H, 1);
 
 	(void)state;
-	world_flow(t.w, t.a, t.b, 20);
-	assert_in_range(world_until_both(t.w, t.a, t.b, PATH_RELAY, 5000), 0, 1500);
+	topo_reach(&t, PATH_RELAY, 1500);
 	topo_end(&t);
 }
 
@@ -100,8 +98,7 @@ static void traffic_after_ten_idle_minutes_finds_its_rung_again(void **state)
 	struct topo t = topo_pair(5, TOPO_E, TOPO_E, 1);
 
 	(void)state;
-	world_flow(t.w, t.a, t.b, 20);
-	assert_in_range(world_until_both(t.w, t.a, t.b, PATH_DIRECT, 3000), 0, 1000);
+	topo_reach(&t, PATH_DIRECT, 1000);
 	t.w->flows[0].is_stopped = t.w->flows[1].is_stopped = true;
 	world_run(t.w, 600000);
 	t.w->flows[0].next = t.w->flows[1].next = t.w->net->now;
@@ -126,8 +123,7 @@ static void two_nodes_on_one_lan_use_their_local_addresses(void **state)
 	t.b = world_node(t.w, "b", "192.168.1.3", nat);
 	world_run(t.w, 500);
 	t.w->derp_down = true; /* also without DERP */
-	world_flow(t.w, t.a, t.b, 20);
-	assert_in_range(world_until_both(t.w, t.a, t.b, PATH_DIRECT, 3000), 0, 500);
+	topo_reach(&t, PATH_DIRECT, 500);
 	path = world_path(t.a, t.b);
 	assert_true(ip_is_private(&path.ep.ip));
 	topo_end(&t);
@@ -144,8 +140,7 @@ static void ipv6_is_preferred_when_both_families_work(void **state)
 	world_link(t.a);
 	world_link(t.b);
 	world_run(t.w, 500);
-	world_flow(t.w, t.a, t.b, 20);
-	assert_in_range(world_until_both(t.w, t.a, t.b, PATH_DIRECT, 3000), 0, 1000);
+	topo_reach(&t, PATH_DIRECT, 1000);
 	world_run(t.w, 500);
 	assert_int_equal(world_path(t.a, t.b).ep.ip.family, IP_V6);
 	assert_int_equal(world_path(t.b, t.a).ep.ip.family, IP_V6);
@@ -163,8 +158,7 @@ static void a_blackholed_ipv6_does_not_delay_ipv4(void **state)
 	world_link(t.a);
 	world_link(t.b);
 	world_run(t.w, 500);
-	world_flow(t.w, t.a, t.b, 20);
-	assert_in_range(world_until_both(t.w, t.a, t.b, PATH_DIRECT, 3000), 0, 1000);
+	topo_reach(&t, PATH_DIRECT, 1000);
 	assert_int_equal(world_path(t.a, t.b).ep.ip.family, IP_V4);
 	topo_end(&t);
 }
@@ -180,8 +174,7 @@ static void a_node_with_ipv6_only_meets_one_with_ipv4_only_on_the_relay(void **s
 	net_add_addr(t.relay[0]->host, "2001:db8::201");
 	world_relay(t.relay[0], true);
 	world_run(t.w, 500);
-	world_flow(t.w, t.a, t.b, 20);
-	assert_in_range(world_until_both(t.w, t.a, t.b, PATH_RELAY, 5000), 0, 2000);
+	topo_reach(&t, PATH_RELAY, 2000);
 	assert_int_equal(world_path(t.a, t.b).ep.ip.family, IP_V6);
 	assert_int_equal(world_path(t.b, t.a).ep.ip.family, IP_V4);
 	topo_end(&t);
@@ -204,8 +197,7 @@ static void a_node_relays_through_its_own_server(void **state)
 	world_flow(t.w, t.b, t.relay[0], 20);
 	assert_in_range(world_until_both(t.w, t.b, t.relay[0], PATH_RELAY, 5000), 0, 2000);
 	/* Itself it is reached directly. */
-	world_flow(t.w, t.a, t.b, 20);
-	assert_in_range(world_until_both(t.w, t.a, t.b, PATH_DIRECT, 5000), 0, 2000);
+	topo_reach(&t, PATH_DIRECT, 2000);
 	topo_end(&t);
 }
 
@@ -232,8 +224,7 @@ static void a_node_reaches_its_own_peer_through_its_own_relay_server(void **stat
 	t.w->net->drop = drop_main_port;
 	t.w->net->drop_ctx = t.a;
 	world_run(t.w, 500);
-	world_flow(t.w, t.a, t.b, 20);
-	assert_in_range(world_until_both(t.w, t.a, t.b, PATH_RELAY, 5000), 0, 2000);
+	topo_reach(&t, PATH_RELAY, 2000);
 	topo_end(&t);
 }
 
@@ -244,8 +235,7 @@ static void the_nearer_of_two_relays_is_chosen(void **state)
 
 	(void)state;
 	t.relay[0]->host->delay_ms = 80;
-	world_flow(t.w, t.a, t.b, 20);
-	assert_in_range(world_until_both(t.w, t.a, t.b, PATH_RELAY, 5000), 0, 2000);
+	topo_reach(&t, PATH_RELAY, 2000);
 	world_run(t.w, 1000);
 	to_b = world_path(t.a, t.b);
 	to_a = world_path(t.b, t.a);

@@ -38,8 +38,7 @@ static void lost_first_packets_to_the_relay_cost_under_4_s(void **state)
 
 		t.w->net->drop = lose_some;
 		t.w->net->drop_ctx = &lose;
-		world_flow(t.w, t.a, t.b, 20);
-		assert_in_range(world_until_both(t.w, t.a, t.b, PATH_RELAY, 5000), 0, 4000);
+		topo_reach(&t, PATH_RELAY, 4000);
 		topo_end(&t);
 	}
 }
@@ -65,8 +64,7 @@ static void lost_challenges_are_asked_for_again(void **state)
 	(void)state;
 	t.w->net->drop = lose_some;
 	t.w->net->drop_ctx = &lose;
-	world_flow(t.w, t.a, t.b, 20);
-	assert_in_range(world_until_both(t.w, t.a, t.b, PATH_RELAY, 5000), 0, 3000);
+	topo_reach(&t, PATH_RELAY, 3000);
 	assert_true(light_relayclient(t.a)->n.bind_repeats +
 			    light_relayclient(t.b)->n.bind_repeats >
 		    0);

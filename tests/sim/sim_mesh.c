@@ -5,26 +5,14 @@
 
 #include <string.h>
 
+#include "control/netmap.h"
 #include "engine.h"
 #include "relay/relayserver.h"
 #include "tests/sim/topo.h"
 #include "tests/sim/wcoord.h"
 #include "tests/sim/wdp.h"
 #include "tests/sim/whole.h"
-
-/* A mesh with a flow of 50 packets a second each way, on the rung it reaches, warm. */
-static struct topo flowing(uint64_t seed, enum topo_kind a, enum topo_kind b, int n_relays,
-			   enum path_kind kind)
-{
-	struct topo t = topo_mesh(seed, a, b, n_relays);
-
-	world_flow(t.w, t.a, t.b, 20);
-	assert_true(world_until_both(t.w, t.a, t.b, kind, 8000) >= 0);
-	world_run(t.w, 10000);
-	assert_int_equal(world_kind(t.a, t.b), kind);
-	flow_mark(t.w);
-	return t;
-}
+#include "wire/disco.h"
 
 static void two_nodes_join_and_talk_in_under_2_s(void **state)
 {
@@ -43,8 +31,7 @@ static void easy_nats_are_direct_within_3_s(void **state)
 	struct topo t = topo_mesh(2, TOPO_E, TOPO_E, 1);
 
 	(void)state;
-	world_flow(t.w, t.a, t.b, 20);
-	assert_in_range(world_until_both(t.w, t.a, t.b, PATH_DIRECT, 3000), 0, 3000);
+	topo_reach(&t, PATH_DIRECT, 3000);
 	topo_end(&t);
 }
 
@@ -53,8 +40,7 @@ static void hard_nats_use_the_relay_within_5_s(void **state)
 	struct topo t = topo_mesh(3, TOPO_H, TOPO_H, 1);
 
 	(void)state;
-	world_flow(t.w, t.a, t.b, 20);
-	assert_in_range(world_until_both(t.w, t.a, t.b, PATH_RELAY, 5000), 0, 5000);
+	topo_reach(&t, PATH_RELAY, 5000);
 	assert_true(engine_relay(whole_engine(t.relay[0]))->n_bound >= 1);
 	topo_end(&t);
 }
@@ -76,7 +62,7 @@ static void blocked_udp_uses_derp_and_comes_back(void **state)
 
 static void a_blackholed_direct_path_fails_over_in_2_s_and_returns(void **state)
 {
-	struct topo t = flowing(5, TOPO_E, TOPO_E, 1, PATH_DIRECT);
+	struct topo t = topo_flowing_mesh(5, TOPO_E, TOPO_E, 1, PATH_DIRECT);
 
 	(void)state;
 	net_block_both(t.w->net, t.a->host, t.b->host);
@@ -92,7 +78,7 @@ static void a_blackholed_direct_path_fails_over_in_2_s_and_returns(void **state)
 
 static void without_a_relay_a_blackholed_path_falls_to_derp(void **state)
 {
-	struct topo t = flowing(6, TOPO_E, TOPO_E, 0, PATH_DIRECT);
+	struct topo t = topo_flowing_mesh(6, TOPO_E, TOPO_E, 0, PATH_DIRECT);
 
 	(void)state;
 	net_block_both(t.w->net, t.a->host, t.b->host);
@@ -103,7 +89,7 @@ static void without_a_relay_a_blackholed_path_falls_to_derp(void **state)
 
 static void a_relay_switched_off_and_on_is_left_and_used_again_within_5_s(void **state)
 {
-	struct topo t = flowing(7, TOPO_H, TOPO_H, 1, PATH_RELAY);
+	struct topo t = topo_flowing_mesh(7, TOPO_H, TOPO_H, 1, PATH_RELAY);
 
 	(void)state;
 	world_relay(t.relay[0], false);
@@ -119,7 +105,7 @@ static void a_relay_switched_off_and_on_is_left_and_used_again_within_5_s(void *
 
 static void a_relay_that_restarts_is_bound_anew(void **state)
 {
-	struct topo t = flowing(8, TOPO_H, TOPO_H, 1, PATH_RELAY);
+	struct topo t = topo_flowing_mesh(8, TOPO_H, TOPO_H, 1, PATH_RELAY);
 
 	(void)state;
 	world_restart(t.relay[0]);
@@ -146,7 +132,7 @@ static uint64_t warm(const struct node *n)
 
 static void an_idle_peer_costs_nothing_and_is_back_at_once(void **state)
 {
-	struct topo t = flowing(28, TOPO_E, TOPO_E, 0, PATH_DIRECT);
+	struct topo t = topo_flowing_mesh(28, TOPO_E, TOPO_E, 0, PATH_DIRECT);
 	uint64_t had;
 
 	(void)state;
@@ -169,7 +155,7 @@ static void an_idle_peer_costs_nothing_and_is_back_at_once(void **state)
 
 static void a_flow_survives_many_rekeys(void **state)
 {
-	struct topo t = flowing(9, TOPO_E, TOPO_E, 0, PATH_DIRECT);
+	struct topo t = topo_flowing_mesh(9, TOPO_E, TOPO_E, 0, PATH_DIRECT);
 
 	(void)state;
 	world_run(t.w, 10 * 60 * 1000);
@@ -180,7 +166,7 @@ static void a_flow_survives_many_rekeys(void **state)
 
 static void dead_control_and_derp_leave_a_direct_flow_alone(void **state)
 {
-	struct topo t = flowing(10, TOPO_E, TOPO_E, 0, PATH_DIRECT);
+	struct topo t = topo_flowing_mesh(10, TOPO_E, TOPO_E, 0, PATH_DIRECT);
 
 	(void)state;
 	t.w->control_down = t.w->derp_down = true;
@@ -196,7 +182,7 @@ static void dead_control_and_derp_leave_a_direct_flow_alone(void **state)
 
 static void a_node_that_roams_keeps_its_flow(void **state)
 {
-	struct topo t = flowing(11, TOPO_E, TOPO_E, 1, PATH_DIRECT);
+	struct topo t = topo_flowing_mesh(11, TOPO_E, TOPO_E, 1, PATH_DIRECT);
 	struct nat *lte = net_nat(t.w->net, "203.0.113.77", NAT_ENDPOINT_INDEPENDENT,
 				  NAT_ADDRESS_AND_PORT_DEPENDENT);
 
@@ -211,7 +197,7 @@ static void a_node_that_roams_keeps_its_flow(void **state)
 
 static void a_peer_that_restarts_is_reached_again(void **state)
 {
-	struct topo t = flowing(12, TOPO_E, TOPO_E, 1, PATH_DIRECT);
+	struct topo t = topo_flowing_mesh(12, TOPO_E, TOPO_E, 1, PATH_DIRECT);
 
 	(void)state;
 	world_restart(t.b); /* same node key from its disk, new disco key, no session */
@@ -261,7 +247,7 @@ static void without_the_grant_no_relay_gives_an_allocation(void **state)
 
 static void a_deleted_node_is_forgotten_within_a_second(void **state)
 {
-	struct topo t = flowing(15, TOPO_E, TOPO_E, 0, PATH_DIRECT);
+	struct topo t = topo_flowing_mesh(15, TOPO_E, TOPO_E, 0, PATH_DIRECT);
 	uint64_t before;
 
 	(void)state;
@@ -276,7 +262,7 @@ static void a_deleted_node_is_forgotten_within_a_second(void **state)
 
 static void udp_blocked_mid_session_falls_to_derp_within_2_s(void **state)
 {
-	struct topo t = flowing(16, TOPO_E, TOPO_E, 1, PATH_DIRECT);
+	struct topo t = topo_flowing_mesh(16, TOPO_E, TOPO_E, 1, PATH_DIRECT);
 
 	(void)state;
 	t.a->host->udp_blocked = true;
@@ -287,7 +273,7 @@ static void udp_blocked_mid_session_falls_to_derp_within_2_s(void **state)
 
 static void a_node_starts_from_its_cached_map_without_control(void **state)
 {
-	struct topo t = flowing(17, TOPO_E, TOPO_E, 0, PATH_DIRECT);
+	struct topo t = topo_flowing_mesh(17, TOPO_E, TOPO_E, 0, PATH_DIRECT);
 
 	(void)state;
 	t.w->control_down = true;
@@ -301,7 +287,7 @@ static void a_node_starts_from_its_cached_map_without_control(void **state)
 
 static void a_flapping_control_server_disturbs_no_flow(void **state)
 {
-	struct topo t = flowing(18, TOPO_E, TOPO_E, 0, PATH_DIRECT);
+	struct topo t = topo_flowing_mesh(18, TOPO_E, TOPO_E, 0, PATH_DIRECT);
 	uint64_t changes = t.a->path_changes;
 
 	(void)state;
@@ -377,7 +363,7 @@ static void a_handshake_survives_20_percent_loss(void **state)
 
 static void a_nat_that_forgets_is_followed(void **state)
 {
-	struct topo t = flowing(20, TOPO_O, TOPO_E, 1, PATH_DIRECT);
+	struct topo t = topo_flowing_mesh(20, TOPO_O, TOPO_E, 1, PATH_DIRECT);
 
 	(void)state;
 	net_nat_flush(t.b->host->nat);
@@ -415,6 +401,69 @@ static void without_udp_a_home_of_two_regions_is_named_within_a_second(void **st
 	topo_end(&t);
 }
 
+struct counter_wanted {
+	const char *name;
+	uint64_t value;
+};
+
+static void take_counter(void *ctx, const char *name, uint64_t value)
+{
+	struct counter_wanted *c = ctx;
+
+	if (strcmp(name, c->name) == 0)
+		c->value = value;
+}
+
+static uint64_t counter_of(const struct node *n, const char *name)
+{
+	struct counter_wanted c = { .name = name };
+
+	engine_counters(whole_engine(n), take_counter, &c);
+	return c.value;
+}
+
+/* 1,000 sealed-looking packets with this sender key, one each millisecond. */
+static void forge(struct topo *t, struct host *from, const struct disco_key *sender)
+{
+	const struct ep to = { .ip = t->a->host->addrs[0], .port = WORLD_PORT };
+
+	for (int i = 0; i < 1000; i++) {
+		uint8_t pkt[DISCO_OVERHEAD + 46] = { 0x54, 0x53, 0xf0, 0x9f, 0x92, 0xac };
+
+		memcpy(pkt + DISCO_MAGIC_SIZE, sender->b, KEY_SIZE);
+		env_fill(&t->w->net->env, pkt + DISCO_MAGIC_SIZE + KEY_SIZE,
+			 sizeof(pkt) - DISCO_MAGIC_SIZE - KEY_SIZE);
+		assert_int_equal(net_send(from, 999, &to, pkt, sizeof(pkt)), 0);
+		world_run(t->w, 1);
+	}
+	world_run(t->w, 100); /* the last are on their way */
+}
+
+static void forged_disco_gets_no_answer_and_hurts_no_flow(void **state)
+{
+	struct topo t = topo_flowing_mesh(25, TOPO_O, TOPO_O, 0, PATH_DIRECT);
+	struct host *stranger = net_host(t.w->net, "stranger", "203.0.113.66", NULL);
+	const struct disco_key unknown = { { 9 } };
+	const struct netmap *map = engine_netmap(whole_engine(t.a));
+	struct node_key b_key = engine_node_key(whole_engine(t.b));
+	const struct map_node *b = netmap_peer_by_key(map, &b_key);
+	uint64_t changes = t.a->path_changes;
+
+	(void)state;
+	forge(&t, stranger, &unknown);
+	assert_int_equal(counter_of(t.a, "magicsock_disco_recv_bad_peer"), 1000);
+	assert_int_equal(counter_of(t.a, "magicsock_disco_recv_bad_key"), 0); /* none was opened */
+	/* Keys are visible on the wire: with a known one 8 a second are opened from there. */
+	assert_non_null(b);
+	forge(&t, stranger, &b->disco);
+	assert_in_range(counter_of(t.a, "magicsock_disco_recv_bad_key"), 8, 17);
+	assert_in_range(counter_of(t.a, "meshd_disco_drop_source"), 983, 992);
+	assert_int_equal(stranger->received, 0);
+	assert_in_range(flow_gap_ms(t.w), 0, 60);
+	assert_int_equal(t.a->path_changes, changes);
+	topo_end(&t);
+}
+
 static void a_person_s_ping_is_answered(void **state)
 {
 	struct topo t = topo_mesh(21, TOPO_E, TOPO_E, 0);
@@ -436,7 +485,7 @@ static void a_nat_that_opens_is_used_within_3_s(void **state)
 {
 	(void)state;
 	for (uint64_t seed = 300; seed < 310; seed++) { /* F3 */
-		struct topo t = flowing(seed, TOPO_H, TOPO_H, 1, PATH_RELAY);
+		struct topo t = topo_flowing_mesh(seed, TOPO_H, TOPO_H, 1, PATH_RELAY);
 		struct nat *nat = t.a->host->nat;
 
 		world_run(t.w, (int64_t)(seed - 300) * 470); /* anywhere between two looks */
@@ -452,7 +501,7 @@ static void a_nat_that_opens_is_used_within_3_s(void **state)
 
 static void udp_that_was_gone_for_a_second_does_not_delay_the_way_up(void **state)
 {
-	struct topo t = flowing(311, TOPO_H, TOPO_H, 1, PATH_RELAY);
+	struct topo t = topo_flowing_mesh(311, TOPO_H, TOPO_H, 1, PATH_RELAY);
 	struct nat *nat = t.a->host->nat;
 
 	(void)state;
@@ -469,7 +518,7 @@ static void udp_that_was_gone_for_a_second_does_not_delay_the_way_up(void **stat
 
 static void reset_derp_connections_disturb_a_derp_flow_for_under_2_s(void **state)
 {
-	struct topo t = flowing(22, TOPO_H, TOPO_H, 0, PATH_DERP);
+	struct topo t = topo_flowing_mesh(22, TOPO_H, TOPO_H, 0, PATH_DERP);
 
 	(void)state;
 	wcoord_reset(t.w->coord, true);
@@ -535,6 +584,7 @@ int main(void)
 		cmocka_unit_test(a_nat_that_opens_is_used_within_3_s),
 		cmocka_unit_test(udp_that_was_gone_for_a_second_does_not_delay_the_way_up),
 		cmocka_unit_test(without_udp_a_home_of_two_regions_is_named_within_a_second),
+		cmocka_unit_test(forged_disco_gets_no_answer_and_hurts_no_flow),
 		cmocka_unit_test(a_person_s_ping_is_answered),
 		cmocka_unit_test(reset_derp_connections_disturb_a_derp_flow_for_under_2_s),
 		cmocka_unit_test(six_nodes_form_a_full_mesh),

@@ -6,21 +6,9 @@
 #include "tests/sim/light.h"
 #include "tests/sim/topo.h"
 
-static struct topo flowing(uint64_t seed, enum topo_kind a, enum topo_kind b, int n_relays,
-			   enum path_kind kind)
-{
-	struct topo t = topo_pair(seed, a, b, n_relays);
-
-	world_flow(t.w, t.a, t.b, 10);
-	assert_true(world_until_both(t.w, t.a, t.b, kind, 6000) >= 0);
-	world_run(t.w, 10000);
-	flow_mark(t.w);
-	return t;
-}
-
 static void a_node_that_roams_is_direct_again_in_1500_ms(void **state)
 {
-	struct topo t = flowing(1, TOPO_E, TOPO_E, 1, PATH_DIRECT);
+	struct topo t = topo_flowing_pair(1, TOPO_E, TOPO_E, 1, PATH_DIRECT);
 	struct nat *lte = net_nat(t.w->net, "203.0.113.77", NAT_ENDPOINT_INDEPENDENT,
 				  NAT_ADDRESS_AND_PORT_DEPENDENT);
 
@@ -35,7 +23,7 @@ static void a_node_that_roams_is_direct_again_in_1500_ms(void **state)
 
 static void roaming_on_a_relay_path_binds_anew(void **state)
 {
-	struct topo t = flowing(2, TOPO_H, TOPO_H, 1, PATH_RELAY);
+	struct topo t = topo_flowing_pair(2, TOPO_H, TOPO_H, 1, PATH_RELAY);
 	struct nat *lte = net_nat(t.w->net, "203.0.113.77", NAT_ADDRESS_AND_PORT_DEPENDENT,
 				  NAT_ADDRESS_AND_PORT_DEPENDENT);
 
@@ -49,7 +37,7 @@ static void roaming_on_a_relay_path_binds_anew(void **state)
 
 static void both_sides_roam_at_the_same_moment(void **state)
 {
-	struct topo t = flowing(3, TOPO_E, TOPO_E, 1, PATH_DIRECT);
+	struct topo t = topo_flowing_pair(3, TOPO_E, TOPO_E, 1, PATH_DIRECT);
 	struct nat *n1 = net_nat(t.w->net, "203.0.113.77", NAT_ENDPOINT_INDEPENDENT,
 				 NAT_ADDRESS_AND_PORT_DEPENDENT);
 	struct nat *n2 = net_nat(t.w->net, "203.0.113.78", NAT_ENDPOINT_INDEPENDENT,
@@ -68,7 +56,7 @@ static void both_sides_roam_at_the_same_moment(void **state)
 
 static void a_nat_that_forgets_its_mappings_is_followed(void **state)
 {
-	struct topo t = flowing(4, TOPO_O, TOPO_E, 1, PATH_DIRECT);
+	struct topo t = topo_flowing_pair(4, TOPO_O, TOPO_E, 1, PATH_DIRECT);
 
 	(void)state;
 	net_nat_flush(t.b->host->nat); /* reboot: the port may change */
@@ -81,7 +69,7 @@ static void a_nat_that_forgets_its_mappings_is_followed(void **state)
 
 static void a_nat_reboot_on_both_sides_recovers_in_3_s(void **state)
 {
-	struct topo t = flowing(5, TOPO_E, TOPO_E, 0, PATH_DIRECT);
+	struct topo t = topo_flowing_pair(5, TOPO_E, TOPO_E, 0, PATH_DIRECT);
 
 	(void)state;
 	net_nat_flush(t.a->host->nat);
@@ -96,7 +84,7 @@ static void a_nat_reboot_on_both_sides_recovers_in_3_s(void **state)
 
 static void a_nat_rebinding_keeps_the_relay_path(void **state)
 {
-	struct topo t = flowing(6, TOPO_H, TOPO_H, 1, PATH_RELAY);
+	struct topo t = topo_flowing_pair(6, TOPO_H, TOPO_H, 1, PATH_RELAY);
 
 	(void)state;
 	net_nat_flush(t.a->host->nat); /* the server sees another source port */
@@ -109,7 +97,7 @@ static void a_nat_rebinding_keeps_the_relay_path(void **state)
 
 static void a_short_nat_timeout_does_not_delay_a_flow_that_wakes_up(void **state)
 {
-	struct topo t = flowing(7, TOPO_E, TOPO_E, 0, PATH_DIRECT);
+	struct topo t = topo_flowing_pair(7, TOPO_E, TOPO_E, 0, PATH_DIRECT);
 
 	(void)state;
 	t.a->host->nat->timeout_ms = t.b->host->nat->timeout_ms = 20000;
@@ -125,7 +113,7 @@ static void a_short_nat_timeout_does_not_delay_a_flow_that_wakes_up(void **state
 
 static void a_link_that_comes_back_after_10_s_resumes_by_itself(void **state)
 {
-	struct topo t = flowing(8, TOPO_E, TOPO_E, 0, PATH_DIRECT);
+	struct topo t = topo_flowing_pair(8, TOPO_E, TOPO_E, 0, PATH_DIRECT);
 
 	(void)state;
 	t.a->host->is_down = true;
@@ -142,7 +130,7 @@ static void a_link_that_comes_back_after_10_s_resumes_by_itself(void **state)
 
 static void a_flapping_link_causes_no_storm(void **state)
 {
-	struct topo t = flowing(9, TOPO_E, TOPO_E, 1, PATH_DIRECT);
+	struct topo t = topo_flowing_pair(9, TOPO_E, TOPO_E, 1, PATH_DIRECT);
 	uint64_t before = t.a->host->sent;
 
 	(void)state;
@@ -165,7 +153,7 @@ static void a_flapping_link_causes_no_storm(void **state)
 
 static void a_peer_that_restarts_with_a_new_disco_key_is_reached_at_once(void **state)
 {
-	struct topo t = flowing(10, TOPO_E, TOPO_E, 1, PATH_DIRECT);
+	struct topo t = topo_flowing_pair(10, TOPO_E, TOPO_E, 1, PATH_DIRECT);
 
 	(void)state;
 	world_restart(t.b);

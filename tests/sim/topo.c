@@ -12,7 +12,8 @@
 
 const char *const topo_names[TOPO_KINDS] = { "O", "FC", "EA", "E", "CG", "H", "CH", "U" };
 
-enum { ADDR_MAX = 32, JOIN_MS = 8000 };
+enum { ADDR_MAX = 32, JOIN_MS = 8000, WARM_UP_MS = 8000, WARM_MS = 10000,
+       PAIR_FLOW_MS = 10, MESH_FLOW_MS = 20 };
 
 /* Makes the NATs of a place and writes the host's own address there. */
 static struct nat *place(struct world *w, enum topo_kind kind, int i, char addr[static ADDR_MAX])
@@ -114,6 +115,39 @@ struct topo topo_mesh(uint64_t seed, enum topo_kind a, enum topo_kind b, int n_r
 	for (ms = 0; ms < JOIN_MS && !all_joined(t.w); ms += 50)
 		world_run(t.w, 50);
 	assert_true(all_joined(t.w));
+	return t;
+}
+
+void topo_reach(struct topo *t, enum path_kind kind, int64_t within_ms)
+{
+	world_flow(t->w, t->a, t->b, MESH_FLOW_MS);
+	assert_in_range(world_until_both(t->w, t->a, t->b, kind, within_ms), 0, within_ms);
+}
+
+static void flow(struct topo *t, enum path_kind kind, int64_t interval_ms)
+{
+	world_flow(t->w, t->a, t->b, interval_ms);
+	assert_true(world_until_both(t->w, t->a, t->b, kind, WARM_UP_MS) >= 0);
+	world_run(t->w, WARM_MS);
+	assert_int_equal(world_kind(t->a, t->b), kind);
+	flow_mark(t->w);
+}
+
+struct topo topo_flowing_pair(uint64_t seed, enum topo_kind a, enum topo_kind b, int n_relays,
+			      enum path_kind kind)
+{
+	struct topo t = topo_pair(seed, a, b, n_relays);
+
+	flow(&t, kind, PAIR_FLOW_MS);
+	return t;
+}
+
+struct topo topo_flowing_mesh(uint64_t seed, enum topo_kind a, enum topo_kind b, int n_relays,
+			      enum path_kind kind)
+{
+	struct topo t = topo_mesh(seed, a, b, n_relays);
+
+	flow(&t, kind, MESH_FLOW_MS);
 	return t;
 }
 

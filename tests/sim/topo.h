@@ -38,6 +38,15 @@ struct topo topo_pair(uint64_t seed, enum topo_kind a, enum topo_kind b, int n_r
  * knows the others. Relays are on. */
 struct topo topo_mesh(uint64_t seed, enum topo_kind a, enum topo_kind b, int n_relays);
 
+/* Starts 50 packets a second each way; both ends must be on the rung 'kind' within so long. */
+void topo_reach(struct topo *t, enum path_kind kind, int64_t within_ms);
+/* topo_pair() with 100 packets a second each way, topo_mesh() with 50: on the rung they reach, warm, the gap
+ * measured from here. */
+struct topo topo_flowing_pair(uint64_t seed, enum topo_kind a, enum topo_kind b, int n_relays,
+			      enum path_kind kind);
+struct topo topo_flowing_mesh(uint64_t seed, enum topo_kind a, enum topo_kind b, int n_relays,
+			      enum path_kind kind);
+
 /* Every scenario ends with this: nothing was delivered twice or to a stranger, no machine span.
  * Frees. SIM_VERBOSE=1 prints the longest gap since the last flow_mark(). */
 void topo_end(struct topo *t);

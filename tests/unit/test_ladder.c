@@ -553,6 +553,20 @@ static void hints_to_forbidden_addresses_are_refused(void **state)
 	assert_int_equal(r->self.n.drop_endpoint, 9);
 }
 
+static void of_the_endpoints_from_control_64_are_kept(void **state)
+{
+	struct rig *r = *state;
+	struct ep eps[200];
+	struct ladder_peer peer = { .node = r->l.node, .disco = r->l.disco, .endpoints = eps, .n_endpoints = 200 };
+	const uint64_t dropped = r->self.n.drop_endpoint;
+
+	for (size_t i = 0; i < 200; i++)
+		eps[i] = (struct ep){ .ip = ip4(203, 0, 113, (uint8_t)i), .port = 41641 };
+	assert_int_equal(ladder_set_peer(&r->l, r->now, &peer), 0);
+	assert_int_equal(r->l.prober.n_cands, PROBER_NETMAP_MAX);
+	assert_int_equal(r->self.n.drop_endpoint - dropped, 200 - PROBER_NETMAP_MAX);
+}
+
 static void call_me_maybe_deletes_what_the_previous_one_named(void **state)
 {
 	struct rig *r = *state;
@@ -684,6 +698,7 @@ int main(void)
 		T(a_flood_of_pings_gets_50_pongs_a_second),
 		T(one_call_me_maybe_causes_at_most_64_pings),
 		T(hints_to_forbidden_addresses_are_refused),
+		T(of_the_endpoints_from_control_64_are_kept),
 		T(call_me_maybe_deletes_what_the_previous_one_named),
 		T(a_user_ping_reports_the_first_pong_or_nothing),
 		T(a_handshake_also_takes_derp_when_the_last_pong_is_old),
