@@ -9,6 +9,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import pairs  # noqa: E402
 import traffic  # noqa: E402
 from lab import Lab, say  # noqa: E402
+from peers import KERNEL  # noqa: E402
 
 CONTROL_SECONDS = 1
 
@@ -57,7 +58,7 @@ class Context:
 
     def tunnels(self):
         """The names of all that carry TCP, the control first."""
-        return ["tunnel-null", "meshd", "tailscaled", "wireguard-go", *self.programs.more_wireguard]
+        return ["tunnel-null", "meshd", "tailscaled", "wireguard-go", KERNEL, *self.programs.more_wireguard]
 
     def rounds(self, control=None):
         """Numbers of rounds, until enough were clean by the control pair's rate or too many were not."""

@@ -15,6 +15,7 @@ sys.path.insert(0, os.path.join(HERE, "..", "interop"))
 from dp import Tunnel  # noqa: E402
 from lab import wait_until  # noqa: E402
 from node import Node  # noqa: E402
+from peers import KERNEL  # noqa: E402
 from real import Real  # noqa: E402
 from stock import Stock  # noqa: E402
 
@@ -93,7 +94,7 @@ class WireguardPair(Pair):
         self.processes, ends = [], []
         for number, host in enumerate((self.left, self.right), 1):
             dev = "wg%s%d" % (self.prefix, number)
-            self.processes.append(host.spawn(self.program, *self.flags, dev, log=dev + ".log"))
+            self.make_interface(host, dev)
             wait_until("%s is there" % dev, 10, lambda: host.run(
                 "ip", "link", "show", dev, check=False, quiet=True).returncode == 0)
             wait_until("%s listens" % self.name, 10, lambda: host.run(
@@ -108,6 +109,9 @@ class WireguardPair(Pair):
         self.addr = ends[1][4]
         return self.ready()
 
+    def make_interface(self, host, dev):
+        self.processes.append(host.spawn(self.program, *self.flags, dev, log=dev + ".log"))
+
     def _keys(self, host, dev):
         private = host.run("wg", "genkey", quiet=True).stdout
         path = os.path.join(self.lab.dir, dev + ".key")
@@ -117,6 +121,13 @@ class WireguardPair(Pair):
 
     def pids(self):
         return [p.pid for p in self.processes]
+
+
+class KernelWireguardPair(WireguardPair):
+    """Its work is nobody's processor time: only rates are measured."""
+
+    def make_interface(self, host, dev):
+        host.ip("link add %s type wireguard" % dev)
 
 
 class MeshPair(Pair):
@@ -217,5 +228,7 @@ def make(name, lab, profile, programs, prefix=""):
     if name == "wireguard-go":
         is_ours = programs[name] == programs.paths.get("wgpeer")
         return WireguardPair(lab, profile, prefix + "w", name, programs[name], [] if is_ours else ["-f"])
+    if name == KERNEL:
+        return KernelWireguardPair(lab, profile, prefix + "k", name, None, [])
     number = programs.more_wireguard.index(name)
     return WireguardPair(lab, profile, "%sx%d" % (prefix, number), name, programs[name], ["-f"])

@@ -13,6 +13,7 @@ sys.path.insert(0, os.path.join(HERE, "..", "interop"))
 import real  # noqa: E402
 from lab import Failure  # noqa: E402
 
+KERNEL = "wireguard in the kernel"
 WGPEER = os.path.join(HERE, "wgpeer")
 
 
@@ -104,10 +105,21 @@ def find_wireguard_go(found, named, build_dir):
         found.have("wireguard-go", ours)
 
 
+def find_kernel(found):
+    """The kernel's own WireGuard, tried in a namespace that ends with the command."""
+    done = subprocess.run(["unshare", "-n", "ip", "link", "add", "wg0", "type", "wireguard"], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    if done.returncode == 0:
+        found.have(KERNEL, "/")
+    else:
+        found.lack(KERNEL, "this kernel has no module wireguard")
+
+
 def find_all(options, build_dir):
     found = Programs()
     find_tailscale(found, options.tailscaled)
     find_wireguard_go(found, options.wireguard_go, build_dir)
+    find_kernel(found)
     if shutil.which("turnserver"):
         found.have("turnserver", shutil.which("turnserver"))
     else:

@@ -6,8 +6,8 @@
  *
  * The sender offers a rate for STEP-MS in bursts a half millisecond apart, waits for the queues to
  * drain, and asks the receiver how many datagrams of that step came. It goes up by half until a
- * step loses 1 %, halves the gap four times, and then overloads for twice as long. A datagram
- * counts for the step that it names, however late it comes before the question. */
+ * rate loses 1 % three times over, halves the gap three times, and then overloads for twice as
+ * long. A datagram counts for the step that it names, however late it comes before the question. */
 #include "config.h"
 
 #include <arpa/inet.h>
@@ -24,10 +24,17 @@
 
 enum { BATCH = 64, SIZE_MAX_BYTES = 9000, STEPS_MAX = 256, TICK_NS = 500000, SOCK_BUF = 8 << 20 };
 enum { KIND_DATA = 1, KIND_ASK = 2, KIND_ANSWER = 3 };
-enum { DRAIN_MS = 60, ASK_TRIES = 50, ASK_MS = 40, BISECTIONS = 4 };
+enum {
+	DRAIN_MS = 60,
+	ASK_TRIES = 50,
+	ASK_MS = 40,
+	BISECTIONS = 3,
+	TRIES = 3,
+	CATCH_UP = 8 * BATCH
+};
 
 static const double clean_loss = 0.01, growth = 1.5, overload = 2.5, start_bps_of_byte = 100e3,
-		    limit_bps = 40e9;
+		    limit_bps = 40e9, offered_enough = 0.9;
 
 /* Header of every datagram, in host order: both ends are one machine. */
 struct head {
@@ -199,7 +206,7 @@ static struct outcome offer(struct flow *f, double bps, int64_t length_ns)
 		const int64_t due = (int64_t)((double)(now - begin) * pkts_per_ns);
 
 		/* A sender that falls behind does not catch up in one blast. */
-		sent += send_burst(f, due - sent < 4 * BATCH ? due - sent : 4 * BATCH);
+		sent += send_burst(f, due - sent < CATCH_UP ? due - sent : CATCH_UP);
 		tick += TICK_NS;
 		if (tick > now_ns())
 			sleep_until(tick);
@@ -217,35 +224,41 @@ static void print_step(const struct outcome *o, bool first)
 	(void)printf("%s[%.4g, %.4g]", first ? "" : ", ", o->offered_bps, o->loss);
 }
 
-/* Goes up until it loses, then halves the gap. A step that alone loses is tried once more: on a
- * busy machine a step may lose to a neighbour. */
+/* Offers a rate up to three times: on a busy machine a step may lose to a neighbour, or the sender
+ * may be kept from its turn. Returns the rate that was offered and arrived, or 0. */
+static double try_rate(struct flow *f, double bps, bool *first)
+{
+	for (int i = 0; i < TRIES; i++) {
+		const struct outcome o = offer(f, bps, f->step_ns);
+
+		print_step(&o, *first);
+		*first = false;
+		if (o.loss < clean_loss && o.offered_bps > offered_enough * bps)
+			return o.offered_bps;
+	}
+	return 0;
+}
+
+/* Goes up until it loses, or the application cannot offer more, then halves the gap. */
 static double search(struct flow *f)
 {
 	double good = 0, bad = 0;
-	int n = 0;
+	bool first = true;
 
 	for (double bps = start_bps_of_byte * (double)f->size; bps < limit_bps && bad <= 0;
 	     bps *= growth) {
-		struct outcome o = offer(f, bps, f->step_ns);
+		const double got = try_rate(f, bps, &first);
 
-		print_step(&o, n++ == 0);
-		if (o.loss >= clean_loss) {
-			o = offer(f, bps, f->step_ns);
-			print_step(&o, false);
-		}
-		if (o.loss < clean_loss && o.offered_bps > good)
-			good = o.offered_bps;
-		/* An application that can't offer more has found the end as well. */
-		if (o.loss >= clean_loss || o.offered_bps < 0.85 * bps)
+		if (got > 0)
+			good = got;
+		else
 			bad = bps;
 	}
 	for (int i = 0; i < BISECTIONS && good > 0; i++) {
-		const double bps = (good + bad) / 2;
-		const struct outcome o = offer(f, bps, f->step_ns);
+		const double bps = (good + bad) / 2, got = try_rate(f, bps, &first);
 
-		print_step(&o, false);
-		if (o.loss < clean_loss && o.offered_bps > good)
-			good = o.offered_bps;
+		if (got > good)
+			good = got;
 		else
 			bad = bps;
 	}

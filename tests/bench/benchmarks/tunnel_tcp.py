@@ -11,7 +11,7 @@ def measure(ctx, number, pair, label, seconds, streams=1):
     clock = CpuClock(pair.pids())
     rate, n_bytes = traffic.iperf(pair.left, pair.right, pair.addr, seconds, streams)
     ctx.add(number, pair.name, label, rate, "Gbit/s")
-    if pair.name != "tunnel-null":
+    if pair.name != "tunnel-null" and clock.pids:
         ctx.add(number, pair.name, label + ": CPU", clock.used_s() / (n_bytes / 1e9), "s/GB", "lower")
 
 
