@@ -10,6 +10,7 @@ between machines; ratios taken side by side in one run do. Namespaces need root.
 import argparse
 import os
 import sys
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
@@ -89,8 +90,10 @@ def measure(options, out):
     env, failed = environment(), []
     for name in options.benchmarks or benchmarks.NAMES:
         for profile in profiles(benchmarks.find(name), options.profile):
+            begin = time.monotonic()
             if not run_one(name, profile, options, programs, out, env):
                 failed.append("%s (%s)" % (name, profile))
+            say("# %s (%s) took %.0f s" % (name, profile, time.monotonic() - begin))
     return failed
 
 

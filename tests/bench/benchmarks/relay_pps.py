@@ -87,7 +87,7 @@ def generate(ctx, number, name, relay, hosts, load, args, datagram):
     os.sched_setaffinity(relay.pid, {cores[0]})
     for task in os.listdir("/proc/%d/task" % relay.pid):
         os.sched_setaffinity(int(task), {cores[0]})
-    seconds = min(ctx.seconds, 2)
+    seconds = 1
     sender = subprocess.Popen(
         ["ip", "netns", "exec", hosts["left"].ns, traffic.program("relayload"), *args[:3], str(n_flows), str(SIZE),
          str(seconds), str(per_s), args[3]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

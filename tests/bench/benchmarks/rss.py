@@ -2,7 +2,7 @@
 """Memory at start, connected, after a transfer and after a rest; the time to join; the size of the binary.
 
 Each round has nodes of its own; those of all rounds run side by side, transfer one after the other and rest together.
-The first round sends all of --gigabytes, the others a fifth of it each."""
+The first round sends all of --gigabytes, the others a tenth of it each."""
 import contextlib
 import os
 import shutil
@@ -81,7 +81,7 @@ def run(ctx):
         each(ctx, sets, "connected")
         for number, running in enumerate(sets):
             for pair in running:
-                transfer(pair, ctx.options.gigabytes / (1 if number == 0 else 5))
+                transfer(pair, ctx.options.gigabytes / (1 if number == 0 else 10))
                 add_memory(ctx, number, pair, "after the transfer", pair.pids())
         time.sleep(ctx.options.idle_seconds)
         each(ctx, sets, "after the rest")

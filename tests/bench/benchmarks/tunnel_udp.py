@@ -2,7 +2,7 @@
 """UDP through the tunnel: the highest rate with less than 1 % lost, and what arrives at 2.5 times it."""
 import traffic
 
-STEP_MS = 250
+STEP_MS = 200
 
 
 def run(ctx):
