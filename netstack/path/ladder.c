@@ -158,7 +158,11 @@ static bool wants_relays(const struct ladder *l, struct mono now)
 {
 	const bool is_active = ladder_is_active(l, now);
 	const bool on_derp = !ladder_has_best(l);
-	int64_t interval_s = is_active && on_derp ? RELAY_ACTIVE_S : RELAY_INTERVAL_S;
+	/* The peer has lost the relay path that we are on. A stock one looks for it every 30 s; it takes our
+	 * word for it at once. */
+	const bool is_behind = l->best.path.kind == PATH_RELAY && !mono_is_zero(l->behind_at) &&
+			       !mono_due(mono_add_ms(l->behind_at, BEHIND_MS), now);
+	int64_t interval_s = is_active && (on_derp || is_behind) ? RELAY_ACTIVE_S : RELAY_INTERVAL_S;
 
 	if (l->n_relay_servers == 0 || l->cap < DISCO_CAP_RELAY || !l->self->has_udp ||
 	    !speaks_disco(l))
@@ -170,6 +174,8 @@ static bool wants_relays(const struct ladder *l, struct mono now)
 		return is_active && mono_due(mono_add_ms(l->flow_since, WARM_AFTER_MS), now) &&
 		       !ladder_has_warm_relay(l, now);
 	if (!ladder_is_trusted(l, now) || mono_is_zero(l->last_relay_discovery))
+		return true;
+	if (is_active && is_behind)
 		return true;
 	return mono_due(mono_add_s(l->last_relay_discovery, UPGRADE_S), now);
 }
@@ -406,6 +412,8 @@ void ladder_input_received(struct ladder *l, struct mono now, const struct path_
 		if (l->is_silent)
 			l->best.trusted_until = mono_add_ms(now, TRUST_MS);
 	} else {
+		if (from->kind == PATH_DERP && l->best.path.kind == PATH_RELAY && ladder_is_trusted(l, now))
+			l->behind_at = now;
 		ladder_watch_hint(l, now);
 	}
 }

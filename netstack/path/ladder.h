@@ -162,6 +162,7 @@ struct ladder {
 	struct mono heartbeat_at;         /* NEVER = not running */
 	struct mono last_round;           /* last full discovery round; ZERO = none yet */
 	struct mono last_relay_discovery; /* ZERO = none, or limits were reset */
+	struct mono behind_at;            /* last data by DERP while best was a trusted relay path; ZERO = none */
 	struct mono cmm_at;               /* when a CallMeMaybe is due; NEVER = none */
 	bool cmm_waits;                   /* for own endpoints */
 	struct mono last_cmm;             /* when one was last wanted; ZERO = never */

@@ -15,6 +15,7 @@ enum {
 	GOOD_ENOUGH_NS = 5000000, /* no rounds below this latency */
 	RELAY_INTERVAL_S = 30,
 	RELAY_ACTIVE_S = 5,         /* an active flow is on DERP (path-selection 18) */
+	BEHIND_MS = 1000,           /* the peer was heard there so lately: it still is */
 	ACTIVE_S = 10,              /* a flow counts as active this long after its last packet */
 	ACTIVE_HEARTBEAT_MS = 2000, /* F26 (one direction blocked) must be noticed within 3 s */
 	WARM_AFTER_MS = 2000,       /* a flow this old is worth a warm relay path */

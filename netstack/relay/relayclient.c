@@ -529,6 +529,8 @@ static void out_via(struct relayclient_work *w, struct relayclient_out *out)
 	out->to = w->peer.node;
 	out->to_disco = w->peer.disco;
 	out->msg = (struct disco_msg){ .type = DISCO_CALL_ME_MAYBE_VIA, .via = w->ep };
+	if (w->ep.bind_lifetime_ns > (int64_t)RELAYCLIENT_VIA_BIND_S * NS_PER_S)
+		out->msg.via.bind_lifetime_ns = (int64_t)RELAYCLIENT_VIA_BIND_S * NS_PER_S;
 }
 
 static void out_bind(struct relayclient_work *w, bool is_answer, struct relayclient_out *out)

@@ -33,6 +33,9 @@ enum {
 	RELAYCLIENT_PEER_VIAS_MAX = 8, /* handshakes at a time that one peer may cause */
 	RELAYCLIENT_ALLOC_S = 10,
 	RELAYCLIENT_BIND_S = 30,
+	/* The bind lifetime we name in a CallMeMaybeVia, at most. A stock peer sends one Bind and then waits for so
+	 * long, deaf to further ones: where its UDP was blocked at that moment, it would stay off the relay for 30 s. */
+	RELAYCLIENT_VIA_BIND_S = 4,
 	RELAYCLIENT_PINGS_MAX = 10, /* Pings in one handshake (disco 7) */
 	RELAYCLIENT_ADDRS_MAX = 32, /* addresses of one server that are tried */
 	RELAYCLIENT_PAST_MAX = 64,  /* outcomes remembered */

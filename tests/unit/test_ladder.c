@@ -479,6 +479,34 @@ static void a_warm_relay_takes_over_from_a_dead_direct_path(void **state)
 	assert_true(path_eq(&r->l.published.first, &p1));
 }
 
+/* A peer that fell off the relay we are on is helped back every 5 s; once it is there, nothing is asked. */
+static void a_peer_behind_on_derp_is_told_of_the_relay_again(void **state)
+{
+	struct rig *r = *state;
+	const struct path_addr relay = path_relay(&E2, 7), derp = path_derp(1);
+	struct relay_path offer = { .path = relay, .latency_ns = 30 * NS_PER_MS };
+
+	memset(offer.server.b, 9, sizeof(offer.server.b));
+	answer(r, &relay, 30);
+	ladder_input_relays(&r->l, r->now, 1, true);
+	run(r, 1000, true);
+	ladder_input_offer(&r->l, r->now, &offer);
+	run(r, 10000, true);
+	assert_true(path_eq(&r->l.published.first, &relay) && r->l.published.is_trusted);
+	forget(r);
+	for (int i = 0; i < 200; i++) {
+		run(r, 100, true);
+		ladder_input_received(&r->l, r->now, &derp);
+	}
+	assert_in_range(n_kind(r, LADDER_WANT_RELAYS), 3, 4);
+	forget(r);
+	for (int i = 0; i < 200; i++) {
+		run(r, 100, true);
+		ladder_input_received(&r->l, r->now, &relay);
+	}
+	assert_in_range(n_kind(r, LADDER_WANT_RELAYS), 0, 1);
+}
+
 static void pings_are_answered_and_their_source_is_tried(void **state)
 {
 	struct rig *r = *state;
@@ -694,6 +722,7 @@ int main(void)
 		T(the_peer_stays_on_a_path_that_brings_its_data),
 		T(two_lost_pings_far_apart_leave_an_idle_path_alone),
 		T(a_warm_relay_takes_over_from_a_dead_direct_path),
+		T(a_peer_behind_on_derp_is_told_of_the_relay_again),
 		T(pings_are_answered_and_their_source_is_tried),
 		T(a_flood_of_pings_gets_50_pongs_a_second),
 		T(one_call_me_maybe_causes_at_most_64_pings),

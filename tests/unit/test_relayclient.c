@@ -151,6 +151,8 @@ static void a_discovery_ends_in_an_offer(void **state)
 	assert_int_equal(drain(r), 3);
 	assert_int_equal(r->outs[0].kind, RELAYCLIENT_SEND_VIA);
 	assert_true(node_key_eq(&r->outs[0].to, &r->peer.node));
+	/* A stock peer is deaf for so long when its Bind is lost. */
+	assert_int_equal(r->outs[0].msg.via.bind_lifetime_ns, RELAYCLIENT_VIA_BIND_S * NS_PER_S);
 	assert_int_equal(r->outs[1].kind, RELAYCLIENT_SEND_BIND);
 	assert_true(ep_eq(&r->outs[1].path.ep, &SERVER_A));
 	assert_true(ep_eq(&r->outs[2].path.ep, &SERVER_B));
