@@ -3,6 +3,7 @@ INTEROP_TESTS = \
 	tests/interop/cli_stock.py \
 	tests/interop/mixes.py \
 	tests/interop/derp.py \
+	tests/interop/edges.py \
 	tests/interop/moving.py \
 	tests/interop/oddities.py \
 	tests/interop/silence.py \
