@@ -5,11 +5,12 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "cli/client.h"
 #include "cli/out.h"
 
-enum { QUERY_TIMEOUT_MS = 5000 };
+enum { QUERY_TIMEOUT_MS = 5000, GRANT_WAIT_MS = 1500, GRANT_POLL_MS = 100 };
 
 /* --- flags to an edit --- */
 
@@ -288,25 +289,41 @@ static void warn_grant(struct cli *c)
 	client_reply_wipe(&r);
 }
 
-void settings_warn_relay(struct cli *c, const struct prefs *now)
+/* Fills an empty '*info'; false if it cannot be had. */
+static bool fetch_relay(struct cli *c, struct relayinfo *info)
 {
 	struct client_reply r = { 0 };
+	bool ok;
+
+	if (client_request(c, "GET", "meshd/relay", NULL, 0, QUERY_TIMEOUT_MS, &r))
+		return false;
+	ok = r.status == 200 && relayinfo_parse(info, (const char *)bytes_data(&r.body), bytes_size(&r.body)) == 0;
+	client_reply_wipe(&r);
+	return ok;
+}
+
+void settings_warn_relay(struct cli *c, const struct prefs *now)
+{
+	static const struct timespec pause = { .tv_nsec = GRANT_POLL_MS * 1000000L };
 	struct relayinfo info = { 0 };
 	char safe[400];
+	bool ok = now->has_relay_port && fetch_relay(c, &info);
 
-	if (!now->has_relay_port ||
-	    client_request(c, "GET", "meshd/relay", NULL, 0, QUERY_TIMEOUT_MS, &r))
-		return;
-	if (r.status == 200 &&
-	    relayinfo_parse(&info, (const char *)bytes_data(&r.body), bytes_size(&r.body)) == 0) {
-		if (info.allowed_peers == 0)
-			warn_grant(c);
-		if (info.firewall_hint)
-			(void)fprintf(c->err, "Note: a firewall is active; to let peers reach the relay: %s\n",
-				      out_safe(safe, sizeof(safe), info.firewall_hint));
+	/* A coordinator gives the capability once it knows that this node relays: that news is on its way. */
+	for (int ms = 0; ok && info.bound_port && info.allowed_peers == 0 && ms < GRANT_WAIT_MS; ms += GRANT_POLL_MS) {
+		(void)nanosleep(&pause, NULL);
 		relayinfo_wipe(&info);
+		info = (struct relayinfo){ 0 };
+		ok = fetch_relay(c, &info);
 	}
-	client_reply_wipe(&r);
+	if (!ok)
+		return;
+	if (info.allowed_peers == 0)
+		warn_grant(c);
+	if (info.firewall_hint)
+		(void)fprintf(c->err, "Note: a firewall is active; to let peers reach the relay: %s\n",
+			      out_safe(safe, sizeof(safe), info.firewall_hint));
+	relayinfo_wipe(&info);
 }
 
 /* --- the daemon --- */
