@@ -747,7 +747,7 @@ static bool poll_cmm(struct ladder *l, struct mono now, struct ladder_out *out)
 	out->kind = LADDER_SEND;
 	out->path = derp;
 	out->msg = (struct disco_msg){ .type = DISCO_CALL_ME_MAYBE };
-	if (ladder_poll_call_off(l, eps))
+	if (ladder_poll_call_off(l, now, eps))
 		return true;
 	if (is_due)
 		l->cmm_at = MONO_NEVER;

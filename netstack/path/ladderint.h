@@ -28,6 +28,7 @@ enum {
 	RX_RUN_MS = 500,     /* a run so long that breaks off is worth a Ping, though nothing of ours waits */
 	LEAVE_MS = 1000,         /* suspect this long: take a rung that answers */
 	OFF_QUIET_MS = 500,      /* nothing came by a suspect path for so long: the peer should leave it too */
+	OFF_AGAIN_MS = 1000,     /* after that all addresses are named again */
 	SUSPECT_FRESH_MS = 500,  /* own endpoints from before the silence are gathered anew when a path fails, */
 	ACTIVE_FRESH_MS = 3500,  /* ... for a flow that is not direct yet, */
 	BLOCKED_FRESH_MS = 9000, /* ... and where no STUN answer comes, which costs TLS connections */
@@ -99,7 +100,7 @@ void ladder_watch_tick(struct ladder *l, struct mono now);
 /* Authenticated data came by another path than best. */
 void ladder_watch_hint(struct ladder *l, struct mono now);
 /* The CallMeMaybe that is due to call the peer off a dead path, as addresses. False: none. */
-bool ladder_poll_call_off(struct ladder *l, struct disco_eps *out);
+bool ladder_poll_call_off(struct ladder *l, struct mono now, struct disco_eps *out);
 /* Pings the relay paths other than best, and forgets those that are dead. */
 void ladder_keep_warm(struct ladder *l, struct mono now);
 bool ladder_has_warm_relay(const struct ladder *l, struct mono now);

@@ -259,7 +259,7 @@ static void call_off(struct ladder *l, struct mono now)
 	}
 }
 
-bool ladder_poll_call_off(struct ladder *l, struct disco_eps *out)
+bool ladder_poll_call_off(struct ladder *l, struct mono now, struct disco_eps *out)
 {
 	const struct pathself *self = l->self;
 	const bool with_addr = l->call_off == LADDER_OFF_NAME;
@@ -267,6 +267,9 @@ bool ladder_poll_call_off(struct ladder *l, struct disco_eps *out)
 	if (!with_addr && l->call_off != LADDER_OFF_LEAVE)
 		return false;
 	l->call_off = with_addr ? LADDER_OFF_WAITS : LADDER_OFF_DONE;
+	/* What it forgets it would not try again by itself. */
+	if (!with_addr && mono_is_never(l->cmm_at))
+		l->cmm_at = mono_add_ms(now, OFF_AGAIN_MS);
 	out->n_eps = 0;
 	if (with_addr)
 		out->eps[out->n_eps++] = l->off_addr;

@@ -101,7 +101,11 @@ class Mix:
         """Both ends come to a rung, everything flows there and the counters say so."""
         since = since or time.monotonic()
         # A path that died a moment ago still has its name: only what is counted on it is proof.
-        wait_until("%s: both on %s" % (name, rung), SETTLE_S, lambda: self.on(rung) and self.flows(), 0.2, since)
+        try:
+            wait_until("%s: both on %s" % (name, rung), SETTLE_S, lambda: self.on(rung) and self.flows(), 0.2, since)
+        except Failure:
+            self.explain()
+            raise
         self.counters(name, rung)
         expect(self.on(rung), "%s: still both on %s" % (name, rung))
         for flow in (*self.streams, self.udp):
@@ -110,6 +114,17 @@ class Mix:
         self.figures[name] = (time.monotonic() - since, gap)
         expect(gap <= SILENCE_S, "%s: datagrams silent for %.2f s, stream for %.2f s" % (
             name, gap, max(flow.silence(since) for flow in self.streams)))
+
+    def explain(self):
+        """Where everybody is, for the log of a failure."""
+        for node, other in ((self.a, "b"), (self.b, "a")):
+            peer = node.peer(other) or {}
+            say("%s: path %s, %s" % (node.name, node.path(other), {key: peer.get(key) for key in (
+                "CurAddr", "PeerRelay", "Addrs", "LastHandshake")}))
+            if isinstance(node, real.Ours):
+                say(node.ctl("path", other, check=False).stdout)
+        for box in (self.nata, self.natb, self.natc):
+            say("%s:\n%s" % (box.name, box.run("conntrack", "-L", "-p", "udp", check=False, quiet=True).stdout))
 
     def forwarded(self):
         return metric(self.relay, "tailscaled_peer_relay_forwarded_packets_total")
