@@ -89,7 +89,7 @@ static void act_stream_send(struct meshd *m, struct mono now, const struct engin
 
 void act_ready(struct meshd *m, struct mono now, uint32_t stream)
 {
-	uint8_t buf[16384];
+	uint8_t buf[64 << 10]; /* a write for all that a super-packet gives */
 	size_t n, room;
 
 	for (;;) {

@@ -654,7 +654,6 @@ static int order(struct dp *dp, struct worker *w, const struct dp_order *o, cons
 	if (o->size)
 		memcpy(p + sizeof(*o), data, o->size);
 	ring_commit(&w->orders);
-	bell_ring(&w->bell);
 	return 0;
 }
 
@@ -662,9 +661,18 @@ int dp_inject(struct dp *dp, struct peer_id peer, const void *packet, size_t siz
 {
 	const struct dp_order o = { .peer = peer, .size = (uint32_t)size };
 
+	int err;
+
 	if (!find_peer(dp, peer))
 		return -ENOENT;
-	return size > IP_PKT_SIZE_MAX ? -ENOBUFS : order(dp, out_worker(dp->out), &o, packet);
+	err = size > IP_PKT_SIZE_MAX ? -ENOBUFS : order(dp, out_worker(dp->out), &o, packet);
+	bell_ring(&out_worker(dp->out)->bell);
+	return err;
+}
+
+bool dp_has_derp_room(const struct dp *dp)
+{
+	return ring_used(&in_worker(dp->in)->orders) < DP_RING_SIZE / 2;
 }
 
 int dp_derp_in(struct dp *dp, uint32_t region, const void *data, size_t size)
@@ -674,5 +682,13 @@ int dp_derp_in(struct dp *dp, uint32_t region, const void *data, size_t size)
 
 	if (size > IP_PKT_SIZE_MAX || wgmsg_data_parse(&hdr, data, size) < 0)
 		return -EBADMSG;
+	dp->derp_is_due = true;
 	return order(dp, in_worker(dp->in), &o, data);
+}
+
+void dp_derp_flush(struct dp *dp)
+{
+	if (dp->derp_is_due)
+		bell_ring(&in_worker(dp->in)->bell);
+	dp->derp_is_due = false;
 }

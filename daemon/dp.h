@@ -158,9 +158,13 @@ MESH_MUST_USE int dp_send(struct dp *dp, const struct dp_send *s);
  * Returns 0; -ENOENT for an unknown peer; -ENOBUFS if the ring is full (counted). */
 MESH_MUST_USE int dp_inject(struct dp *dp, struct peer_id peer, const void *packet, size_t size);
 
-/* A WireGuard data message (type 4) that came by DERP, for the in worker. Returns 0; -EBADMSG if it
- * is not one; -ENOBUFS if the ring is full (counted). */
+/* Is there room for what one read from a DERP connection gives? If not, look again soon. */
+bool dp_has_derp_room(const struct dp *dp);
+/* A WireGuard data message (type 4) that came by DERP, for the in worker, who looks for it after dp_derp_flush():
+ * one wake-up for all that a read gave. Returns 0; -EBADMSG if it is not one; -ENOBUFS if the ring is full
+ * (counted). */
 MESH_MUST_USE int dp_derp_in(struct dp *dp, uint32_t region, const void *data, size_t size);
+void dp_derp_flush(struct dp *dp);
 
 /* --- events --- */
 

@@ -240,6 +240,7 @@ struct dp {
 	uint32_t n_polled;      /* events handed out since the bell was heard */
 	uint32_t poll_at;       /* which worker's ring is polled next */
 	struct ring *held;      /* its oldest record was handed out by dp_poll() */
+	bool derp_is_due;       /* the in worker has orders that its bell was not rung for */
 	bool relay_is_open;
 	struct counter control_dropped_orders;
 	uint64_t relay_counted[2][2], relay_counted_bytes[2][2];

@@ -69,30 +69,48 @@ static void dp_event(struct meshd *m, struct mono now, const struct dp_event *ev
 	}
 }
 
+static void act_all(struct meshd *m, struct mono now)
+{
+	struct engine_out o;
+
+	while (engine_poll(m->engine, now, &o))
+		act(m, now, &o);
+	dp_derp_flush(m->dp);
+}
+
+/* Packets that go out by DERP and may be gathered before they are written: a DERP link takes that many at once. */
+enum { DERP_BATCH = 32 };
+
 void meshd_dp_events(struct meshd *m, struct mono now)
 {
 	struct dp_event ev;
-	struct engine_out o;
+	unsigned gathered = 0;
 
 	while (dp_poll(m->dp, now, &ev)) {
 		dp_event(m, now, &ev);
+		if (ev.kind == DP_EV_DERP_OUT && ++gathered < DERP_BATCH)
+			continue;
+		gathered = 0;
 		/* In arrival order: an answer to one datagram leaves before the next is looked at. */
-		while (engine_poll(m->engine, now, &o))
-			act(m, now, &o);
+		act_all(m, now);
 	}
+	if (gathered)
+		act_all(m, now);
 }
 
 void meshd_tls_events(struct meshd *m, struct mono now)
 {
 	struct tlsconn_event ev;
 
-	while (tlsconn_poll(m->tls, &ev)) {
+	/* What came by DERP and does not fit to the worker would be lost: it waits in the socket instead. */
+	while (dp_has_derp_room(m->dp) && tlsconn_poll(m->tls, &ev)) {
 		switch (ev.kind) {
 		case TLSCONN_OPENED:
 			engine_opened(m->engine, now, ev.id, &ev.info);
 			break;
 		case TLSCONN_DATA:
 			engine_stream_input(m->engine, now, ev.id, ev.data, ev.size);
+			act_all(m, now);
 			break;
 		case TLSCONN_WRITABLE:
 			for (size_t i = 0; i < m->n_ready; i++) {

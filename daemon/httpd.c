@@ -27,7 +27,7 @@
 #include "daemon/cert_ssl.h"
 
 enum {
-	READ_SIZE = 64 * 1024,
+	READ_SIZE = 32 * 1024, /* what it gives stays in buffers that are kept (BYTES_KEEP) */
 	READS_PER_RUN = 8,      /* buffers read from one connection before the others get their turn */
 	ACCEPTS_PER_RUN = 64,
 	EVENTS_MAX = 128,

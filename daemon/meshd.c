@@ -47,6 +47,7 @@ void meshd_turn(struct meshd *m, struct mono now)
 			act(m, now, &o);
 			busy = true;
 		}
+		dp_derp_flush(m->dp);
 		busy |= coordrole_pump(m->coord, now);
 	}
 	bus_map(m);

@@ -26,7 +26,7 @@
 #include "daemon/usock.h"
 
 enum {
-	READ_SIZE = 64 * 1024,
+	READ_SIZE = 32 * 1024, /* what it gives stays in buffers that are kept (BYTES_KEEP) */
 	READS_PER_RUN = 16,  /* buffers read from one stream before the others get their turn */
 	KEEPALIVE_S = 30,
 	EVENTS_MAX = 64,
@@ -43,6 +43,7 @@ struct tlsconn {
 	struct curl_slist *resolve;   /* addresses instead of DNS */
 	curl_socket_t fd;             /* OPEN */
 	bool is_watched;
+	uint32_t watched;             /* for what */
 	bool ready;                   /* there may be something to read */
 	bool opened_due, writable_due, closed_due;
 	bool was_full;                /* tlsconn_room() was 0: WRITABLE is owed */
@@ -435,7 +436,10 @@ static void conn_watch(struct tlsconn *c)
 
 	if (bytes_size(&c->out) > 0)
 		ev.events |= EPOLLOUT;
+	if (c->is_watched && ev.events == c->watched)
+		return;
 	c->is_watched = true;
+	c->watched = ev.events;
 	if (epoll_ctl(c->set->epfd, EPOLL_CTL_ADD, c->fd, &ev) != 0 &&
 	    (errno != EEXIST || epoll_ctl(c->set->epfd, EPOLL_CTL_MOD, c->fd, &ev) != 0))
 		conn_fail(c, "cannot watch the socket");

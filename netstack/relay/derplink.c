@@ -342,6 +342,8 @@ void derplink_opened(struct derpclient_link *l, struct mono now, const struct st
 		derplink_drop(l, now, "out of memory or unusable server key", true);
 }
 
+static bool next_frame(struct derpclient_link *l, struct mono now);
+
 int derplink_send(struct derpclient_link *l, struct mono now, const struct node_key *peer, const uint8_t *data,
 		  size_t size)
 {
@@ -350,6 +352,10 @@ int derplink_send(struct derpclient_link *l, struct mono now, const struct node_
 	int err = frameq_push(q, now, peer, data, size);
 
 	l->n->drop_queue += q->dropped - dropped;
+	/* A super-packet is more than the queue holds. */
+	while (l->is_open && l->data.n + l->disco.n > FRAMEQ_PACKETS / 2 && bytes_size(&l->out) < DERP_SPILL &&
+	       next_frame(l, now))
+		;
 	l->sent = now;
 	if (l->state == DERPCLIENT_UP && mono_is_never(l->silent_since))
 		l->silent_since = now;

@@ -308,6 +308,16 @@ static void conn_close(struct derpserver *s, struct mono now, struct derpserver_
 
 /* --- frames --- */
 
+static bool next_frame(struct derpserver *s, struct derpserver_conn *c);
+
+/* What one read from a sender brings is more than a queue holds. As long as little waits to be written, frames go on
+ * to there, as they would if the writer were another thread. */
+static void spill(struct derpserver *s, struct derpserver_conn *c)
+{
+	while (c->data.n + c->disco.n > FRAMEQ_PACKETS / 2 && bytes_size(&c->out) < DERP_SPILL && next_frame(s, c))
+		;
+}
+
 static void forward(struct derpserver *s, struct mono now, struct derpserver_conn *c, const struct derp_packet *pkt)
 {
 	bool is_disco = derp_looks_like_disco(pkt->data, pkt->size);
@@ -328,6 +338,7 @@ static void forward(struct derpserver *s, struct mono now, struct derpserver_con
 	if (frameq_push(q, now, &c->client->key, pkt->data, pkt->size) != 0)
 		log_debug(s->env->log, "derpserver: conn %u: out of memory for a packet", cl->active->id);
 	s->n.drop_queue += q->dropped - dropped;
+	spill(s, cl->active);
 	watch_add(cl->active, c->client);
 	conn_wake(s, now, cl->active);
 }

@@ -16,6 +16,9 @@
 #include "base/mono.h"
 
 enum { FRAMEQ_PACKETS = 32, FRAMEQ_BYTES = 512 * 1024 };
+/* Frames that are ready to be written and wait for nothing but the end of this turn: so many bytes are gathered before
+ * packets wait in a queue, where the oldest are dropped. */
+enum { DERP_SPILL = 32 * 1024 };
 
 struct frameq_slot {
 	struct node_key peer;

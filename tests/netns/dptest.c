@@ -311,6 +311,7 @@ static void derp_ready(void *ctx, uint32_t events, struct mono now)
 	(void)now;
 	while ((n = recv(t->derp.fd, buf, sizeof(buf), MSG_DONTWAIT)) > 0)
 		t->n_lost += dp_derp_in(t->dp, REGION, buf, (size_t)n) < 0;
+	dp_derp_flush(t->dp);
 }
 
 static void derp_out(struct test *t, const struct dp_event *ev)
