@@ -153,6 +153,9 @@ void meshd_link(struct meshd *m, struct mono now, bool is_major)
 	for (size_t i = 0; i < n_addrs && n < ENGINE_ADDRS_MAX; i++) {
 		const struct rtnl_addr *a = &addrs[i];
 
+		/* Other overlays: what they carry must not carry us. */
+		if (strncmp(a->ifname, "zt", 2) == 0 || strcmp(a->ifname, "wt0") == 0)
+			continue;
 		if (!a->is_up || a->is_loopback || a->is_deprecated || ip_is_tailnet(&a->prefix.ip))
 			continue;
 		if (a->prefix.ip.family == IP_V6 && ip_is_link_local(&a->prefix.ip))

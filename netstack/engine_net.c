@@ -59,16 +59,36 @@ void en_derp_map(struct engine *e, struct mono now, const struct derp_map *map)
 
 /* ---- own endpoints (path-selection 8) ---- */
 
+/* Link-local IPv4 and unique local IPv6 are announced only by a host that has nothing else. */
+static bool is_second_choice(const struct ip *ip)
+{
+	return ip->family == IP_V4 ? ip_is_link_local(ip) : ip_is_private(ip);
+}
+
+/* Temporary addresses pile up: two of a subnet are enough. */
+static bool has_two_of_subnet(const struct ep *eps, size_t n, const struct ip *ip)
+{
+	const struct prefix net = { .ip = *ip, .bits = 64 };
+	size_t seen = 0;
+
+	for (size_t i = 0; ip->family == IP_V6 && i < n; i++)
+		seen += prefix_contains(&net, &eps[i].ip);
+	return seen >= 2;
+}
+
 size_t en_local_eps(const struct engine *e, uint16_t port4, uint16_t port6, struct ep *eps, size_t max)
 {
 	size_t n = 0;
 
-	for (size_t i = 0; i < e->n_addrs && n < max; i++) {
-		const struct ip *ip = &e->addrs[i];
+	for (int choice = 0; choice < 2 && n == 0; choice++) {
+		for (size_t i = 0; i < e->n_addrs && n < max; i++) {
+			const struct ip *ip = &e->addrs[i];
 
-		if (ip_is_link_local(ip) && ip->family == IP_V6)
-			continue;
-		eps[n++] = (struct ep){ .ip = *ip, .port = ip->family == IP_V4 ? port4 : port6 };
+			if ((ip->family == IP_V6 && ip_is_link_local(ip)) || is_second_choice(ip) != (choice == 1) ||
+			    has_two_of_subnet(eps, n, ip))
+				continue;
+			eps[n++] = (struct ep){ .ip = *ip, .port = ip->family == IP_V4 ? port4 : port6 };
+		}
 	}
 	return n;
 }

@@ -464,6 +464,43 @@ static void forged_disco_gets_no_answer_and_hurts_no_flow(void **state)
 	topo_end(&t);
 }
 
+static bool is_announced(const struct map_node *n, const char *text)
+{
+	struct ip ip;
+
+	assert_int_equal(ip_parse(&ip, text, strlen(text)), 0);
+	for (size_t i = 0; i < n->n_endpoints; i++)
+		if (ip_eq(&n->endpoints[i].ip, &ip))
+			return true;
+	return false;
+}
+
+static void of_a_host_s_addresses_the_useful_ones_are_announced(void **state)
+{
+	struct topo t = topo_mesh(26, TOPO_E, TOPO_E, 0);
+	struct node_key key = engine_node_key(whole_engine(t.a));
+	const struct map_node *a;
+
+	(void)state;
+	t.a->host->n_addrs = 0;
+	net_add_addr(t.a->host, "fd00::7");
+	world_link(t.a);
+	world_run(t.w, 5000);
+	a = netmap_peer_by_key(engine_netmap(whole_engine(t.b)), &key);
+	assert_true(is_announced(a, "fd00::7")); /* there is nothing else */
+	t.a->host->n_addrs = 1;
+	net_add_addr(t.a->host, "2001:db8::1");
+	net_add_addr(t.a->host, "2001:db8::2");
+	net_add_addr(t.a->host, "2001:db8::3");
+	world_link(t.a);
+	world_run(t.w, 5000);
+	a = netmap_peer_by_key(engine_netmap(whole_engine(t.b)), &key);
+	assert_true(is_announced(a, "2001:db8::1") && is_announced(a, "2001:db8::2"));
+	assert_false(is_announced(a, "2001:db8::3"));
+	assert_false(is_announced(a, "fd00::7"));
+	topo_end(&t);
+}
+
 static void a_person_s_ping_is_answered(void **state)
 {
 	struct topo t = topo_mesh(21, TOPO_E, TOPO_E, 0);
@@ -585,6 +622,7 @@ int main(void)
 		cmocka_unit_test(udp_that_was_gone_for_a_second_does_not_delay_the_way_up),
 		cmocka_unit_test(without_udp_a_home_of_two_regions_is_named_within_a_second),
 		cmocka_unit_test(forged_disco_gets_no_answer_and_hurts_no_flow),
+		cmocka_unit_test(of_a_host_s_addresses_the_useful_ones_are_announced),
 		cmocka_unit_test(a_person_s_ping_is_answered),
 		cmocka_unit_test(reset_derp_connections_disturb_a_derp_flow_for_under_2_s),
 		cmocka_unit_test(six_nodes_form_a_full_mesh),
