@@ -72,6 +72,11 @@ int dp_cfg_force(struct dp_cfg *cfg, const char *words)
 		bool found = false;
 
 		n = strcspn(words, ",");
+		if (n == 9 && memcmp(words, "helpers-", 8) == 0 && words[8] >= '0' &&
+		    words[8] <= '0' + CREW_HELPERS_MAX) {
+			cfg->n_helpers = (unsigned)(words[8] - '0');
+			found = true;
+		}
 		for (size_t i = 0; i < ARRAY_LEN(known); i++) {
 			if (strlen(known[i].word) != n || memcmp(known[i].word, words, n) != 0)
 				continue;
@@ -177,6 +182,7 @@ int dp_open(struct dp **out, const struct dp_cfg *cfg, char err[static DP_ERR_MA
 	dp->mtu = cfg->mtu ? cfg->mtu : DP_MTU;
 	dp->fwmark = cfg->fwmark ? cfg->fwmark : (uint32_t)RTNL_MARK;
 	dp->use_no_gso = cfg->use_no_gso;
+	dp->n_helpers = cfg->n_helpers;
 	dp->relay_bytes_per_s = cfg->relay_bytes_per_s;
 	dp->relay_session_bytes_per_s = cfg->relay_session_bytes_per_s;
 	dp->use_no_gro = cfg->use_no_gro;
@@ -193,8 +199,8 @@ int dp_open(struct dp **out, const struct dp_cfg *cfg, char err[static DP_ERR_MA
 		dp_close(dp);
 		return ret;
 	}
-	log_info(dp->log, "dp: %s: %s, udp port %u", dp->tun.name, tun_mode(&dp->tun),
-		 dp->main[0].port);
+	log_info(dp->log, "dp: %s: %s, udp port %u, helpers %u", dp->tun.name, tun_mode(&dp->tun),
+		 dp->main[0].port, dp->n_helpers);
 	*out = dp;
 	return 0;
 }

@@ -52,12 +52,15 @@ struct dp_cfg {
 	uint64_t relay_bytes_per_s, relay_session_bytes_per_s;
 	/* Switches for tests: force the fallbacks that old kernels need (dp_cfg_force()). */
 	bool use_no_vnet_hdr, use_no_uso, use_no_gso, use_no_gro;
+	/* Threads that help each direction with its crypto (daemon/crew.h): crew_default(), or forced. 'crypto'
+	 * has a lane for each beside the worker's. */
+	unsigned n_helpers;
 	/* Socket mark of all our sockets; 0 = 0x80000 (host-network 3.1). */
 	uint32_t fwmark;
 };
 
 /* Sets the switches for tests from 'words', separated by commas: "no-vnet-hdr", "no-uso", "no-gso",
- * "no-gro". Returns 0; -EINVAL: an unknown word. */
+ * "no-gro"; "helpers-0" to "helpers-3" sets their number. Returns 0; -EINVAL: an unknown word. */
 MESH_MUST_USE int dp_cfg_force(struct dp_cfg *cfg, const char *words);
 
 /* Opens TUN and sockets and starts the workers; nothing is received for real until a view is

@@ -16,6 +16,7 @@
 
 #include "base/bucket.h"
 #include "daemon/counters.h"
+#include "daemon/crew.h"
 #include "daemon/dp.h"
 #include "daemon/loop.h"
 #include "daemon/ring.h"
@@ -188,7 +189,8 @@ struct worker {
 	struct bell bell;   /* wakes this worker */
 	struct ring notes;  /* to control */
 	struct ring orders; /* from control */
-	struct aead_thread aead;
+	struct crew *crew; /* helps with crypto; null = nobody */
+	struct aead_thread aead[CREW_HELPERS_MAX + 1]; /* by lane, 0 = this worker's */
 	struct dp_tally tally;
 };
 
@@ -203,6 +205,7 @@ struct dp {
 	struct snapshot *snapshot;
 	struct tun tun;
 	uint32_t mtu, fwmark;
+	unsigned n_helpers; /* of each direction */
 	bool use_no_gso, use_no_gro;
 	uint64_t relay_bytes_per_s, relay_session_bytes_per_s; /* immutable; 0 = unlimited */
 
@@ -263,6 +266,8 @@ void dp_poll_timer(void *ctx, struct mono now);
  * case. */
 MESH_MUST_USE int worker_init(struct worker *w, struct dp *dp);
 void worker_wipe(struct worker *w);
+/* Gives the worker its helpers, dp->n_helpers. Returns 0 or a negative errno. */
+MESH_MUST_USE int worker_recruit(struct worker *w, const char *name);
 /* Starts 'fn' on a thread with a small stack and all signals blocked; joins it. */
 MESH_MUST_USE int worker_start(struct worker *w, const char *name, void *(*fn)(void *), void *arg);
 void worker_stop(struct worker *w);

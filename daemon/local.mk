@@ -3,6 +3,7 @@ noinst_LIBRARIES += libdaemon.a
 libdaemon_a_SOURCES = \
 	daemon/counters.c daemon/counters.h \
 	daemon/aeadpick.c daemon/aeadpick.h \
+	daemon/crew.c daemon/crew.h \
 	daemon/dp.c daemon/dp_poll.c daemon/dp_relay.c daemon/dp.h daemon/dpstate.h \
 	daemon/forward.c \
 	daemon/loop.c daemon/loop.h \
@@ -73,6 +74,8 @@ check_PROGRAMS += tests/unit/test_slots
 tests_unit_test_slots_LDADD = libdaemon.a $(LDADD) $(URCU_LIBS)
 check_PROGRAMS += tests/unit/test_usock
 tests_unit_test_usock_LDADD = libdaemon.a $(LDADD)
+check_PROGRAMS += tests/unit/test_crew
+tests_unit_test_crew_LDADD = libdaemon.a $(LDADD)
 check_PROGRAMS += tests/unit/test_aeadpick
 tests_unit_test_aeadpick_LDADD = libdaemon.a $(LDADD)
 

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "daemon/aeadpick.h"
+#include "daemon/crew.h"
 #include "daemon/api_coord.h"
 #include "relay/relayserver.h"
 
@@ -223,8 +224,11 @@ static int open_dp(struct meshd *m)
 	const char *forced = getenv("MESHD_FORCE"); /* for tests: the data plane's fallbacks */
 	int rc = -EINVAL;
 
+	cfg.n_helpers = crew_default(sysconf(_SC_NPROCESSORS_ONLN));
 	if (forced && dp_cfg_force(&cfg, forced) < 0)
 		return fail("MESHD_FORCE", "an unknown word");
+	/* Before the first key pair. */
+	m->crypto.n_seal_lanes = m->crypto.n_open_lanes = 1 + cfg.n_helpers;
 	for (size_t i = 0; rc && i < m->conf->n_tun; i++) {
 		cfg.tun_name = m->conf->tun[i];
 		rc = dp_open(&m->dp, &cfg, err);

@@ -22,13 +22,24 @@ int worker_init(struct worker *w, struct dp *dp)
 	if (!err)
 		err = ring_init(&w->orders, DP_RING_SIZE);
 	if (!err)
-		err = aeadpick_thread_init(&w->aead, dp->crypto);
+		err = aeadpick_thread_init(&w->aead[0], dp->crypto);
 	return err;
+}
+
+int worker_recruit(struct worker *w, const char *name)
+{
+	int err = 0;
+
+	for (unsigned i = 1; i <= w->dp->n_helpers && !err; i++)
+		err = aeadpick_thread_init(&w->aead[i], w->dp->crypto);
+	return err ? err : crew_new(&w->crew, w->dp->n_helpers, name);
 }
 
 void worker_wipe(struct worker *w)
 {
-	aeadpick_thread_wipe(&w->aead);
+	crew_free(w->crew);
+	for (size_t i = 0; i < ARRAY_LEN(w->aead); i++)
+		aeadpick_thread_wipe(&w->aead[i]);
 	ring_wipe(&w->notes);
 	ring_wipe(&w->orders);
 	bell_close(&w->bell);

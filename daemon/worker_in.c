@@ -23,6 +23,7 @@
 
 enum {
 	PKTS_MAX = OFFLOAD_PKTS_MAX, /* a flush */
+	PART_MAX = 32,               /* packets that a helper opens at once */
 	SRCS_MAX = 256,
 	PIECES_MAX = 1 + OFFLOAD_GROUP_PKTS_MAX, /* of a writev: header and packets */
 	BATCHES_MAX = 4,     /* receives per socket before the other one's turn */
@@ -39,7 +40,14 @@ struct in_src {
 
 struct in_pkt {
 	struct dp_key *key;
+	uint32_t size; /* of the message */
 	uint16_t src;
+};
+
+/* Packets that are opened with one call: of one key and one source. */
+struct in_part {
+	uint16_t first, n;
+	uint64_t ok; /* bitmap of the authentic ones */
 };
 
 struct in {
@@ -51,6 +59,8 @@ struct in {
 	uint32_t n_pkts, n_srcs;
 	struct keypair_pkt kpkts[PKTS_MAX];
 	struct in_pkt pkts[PKTS_MAX];
+	uint32_t n_parts;
+	struct in_part parts[PKTS_MAX];
 	struct in_src srcs[SRCS_MAX];
 	/* The last flow found in the flow memory this batch: its other packets need no lock. */
 	struct flow_key allowed;
@@ -238,38 +248,59 @@ static void count_fresh(struct in *in, struct dp_key *key, const struct in_src *
 	worker_mark_active(&in->w, peer);
 }
 
-/* Opens packets 'first'.. of one key and one source, and delivers them; returns how many. */
-static uint32_t open_group(struct in *in, uint32_t first)
+/* Cuts the batch into parts: as long as they may be, or shorter if there is somebody to share with. */
+static void cut(struct in *in)
 {
+	const uint32_t max = in->w.crew ? PART_MAX : AEAD_BATCH_MAX;
+
+	in->n_parts = 0;
+	for (uint32_t first = 0, n; first < in->n_pkts; first += n) {
+		const struct in_pkt *p = &in->pkts[first];
+
+		for (n = 1; n < max && first + n < in->n_pkts && p[n].key == p->key &&
+			    p[n].src == p->src;)
+			n++;
+		in->parts[in->n_parts++] =
+			(struct in_part){ .first = (uint16_t)first, .n = (uint16_t)n };
+	}
+}
+
+/* On the worker's thread or a helper's. */
+static void open_part(void *ctx, uint32_t i, unsigned lane)
+{
+	struct in *in = ctx;
+	struct in_part *part = &in->parts[i];
+
+	part->ok = keypair_open_n(in->pkts[part->first].key->kp, lane, &in->w.aead[lane], in->now,
+				  &in->kpkts[part->first], part->n);
+}
+
+/* What comes after authentication, in the order of arrival. */
+static void finish_part(struct in *in, const struct in_part *part)
+{
+	const uint32_t first = part->first, n = part->n;
 	struct dp_key *key = in->pkts[first].key;
 	const struct in_src *src = &in->srcs[in->pkts[first].src];
-	uint64_t counters[AEAD_BATCH_MAX], ok, fresh;
-	uint32_t sizes[AEAD_BATCH_MAX], n = 1;
+	uint64_t counters[AEAD_BATCH_MAX], fresh;
 	struct in_sum sum = { 0 };
 
-	while (n < AEAD_BATCH_MAX && first + n < in->n_pkts && in->pkts[first + n].key == key &&
-	       in->pkts[first + n].src == in->pkts[first].src)
-		n++;
-	for (uint32_t i = 0; i < n; i++)
-		sizes[i] = in->kpkts[first + i].size;
 	if (!keypair_is_alive(key->kp, in->now)) {
 		drop(in, DP_IN_KEY_EXPIRED, n);
-		return n;
+		return;
 	}
-	ok = keypair_open_n(key->kp, 0, &in->w.aead, in->now, &in->kpkts[first], n);
 	for (uint32_t i = 0; i < n; i++)
 		counters[i] = in->kpkts[first + i].counter;
-	/* The in worker alone opens, so the replay window needs no lock. */
-	fresh = replay_accept_n(&key->kp->replay, counters, n, ok);
-	drop(in, DP_IN_AUTH, n - (uint32_t)__builtin_popcountll(ok));
-	drop(in, DP_IN_REPLAY, (uint64_t)__builtin_popcountll(ok & ~fresh));
+	/* The in worker alone accepts, so the replay window needs no lock. */
+	fresh = replay_accept_n(&key->kp->replay, counters, n, part->ok);
+	drop(in, DP_IN_AUTH, n - (uint32_t)__builtin_popcountll(part->ok));
+	drop(in, DP_IN_REPLAY, (uint64_t)__builtin_popcountll(part->ok & ~fresh));
 	for (uint32_t i = 0; i < n; i++) {
 		const struct keypair_pkt *p = &in->kpkts[first + i];
 
 		if (!(fresh >> i & 1))
 			continue;
 		sum.n++;
-		sum.bytes += sizes[i];
+		sum.bytes += in->pkts[first + i].size;
 		if (p->size) {
 			sum.n_data++;
 			deliver(in, key->peer, src, p->data, p->size);
@@ -277,7 +308,6 @@ static uint32_t open_group(struct in *in, uint32_t first)
 	}
 	if (sum.n)
 		count_fresh(in, key, src, &sum);
-	return n;
 }
 
 static void flush(struct in *in)
@@ -286,8 +316,10 @@ static void flush(struct in *in)
 
 	if (in->n_pkts) {
 		offload_gro_begin(&in->gro, tun->has_vnet_hdr, tun->has_uso);
-		for (uint32_t i = 0; i < in->n_pkts;)
-			i += open_group(in, i);
+		cut(in);
+		crew_run(in->w.crew, open_part, in, in->n_parts);
+		for (uint32_t i = 0; i < in->n_parts; i++)
+			finish_part(in, &in->parts[i]);
 		for (uint32_t i = 0; i < in->gro.n_groups; i++)
 			write_group(in, i);
 		counter_add(&in->w.tally.bad_csums, in->gro.n_bad_csums);
@@ -349,7 +381,9 @@ static bool add_data(struct in *in, uint8_t *data, uint32_t size, const struct p
 		src = src_index(in, path);
 	}
 	in->kpkts[in->n_pkts] = (struct keypair_pkt){ .data = data, .size = size };
-	in->pkts[in->n_pkts++] = (struct in_pkt){ CONTAINER_OF(e, struct dp_key, slot), src };
+	in->pkts[in->n_pkts++] = (struct in_pkt){
+		CONTAINER_OF(e, struct dp_key, slot), size, src
+	};
 	return true;
 }
 
@@ -561,6 +595,8 @@ int in_open(struct dp *dp)
 		return -ENOMEM;
 	dp->in = in;
 	err = worker_init(&in->w, dp);
+	if (!err)
+		err = worker_recruit(&in->w, "meshd-open");
 	if (!err)
 		err = usock_rx_init(&in->rx);
 	return err ? err : worker_start(&in->w, "meshd-in", in_main, in);

@@ -3,7 +3,8 @@
  *
  * A batch reads super-packets from TUN (and packets that control injects), writes their segments
  * directly at their final place in one arena, seals them in groups of one key, and sends runs of
- * equal segments with one call each.
+ * equal segments with one call each. With three cores or more, helpers seal parts of the batch at the
+ * same time (daemon/crew.h); it is sent in the order in which it was read.
  *
  *   arena:  [geneve 8][header 16][plaintext, padded][tag 16] [geneve 8][header 16] …
  *            only if a target of the path is a relay
@@ -30,6 +31,7 @@ enum {
 	RUN_LOOKBACK = 8,       /* runs that a packet may still join */
 	SEG_OVERHEAD = GENEVE_SIZE + WGMSG_DATA_OVERHEAD + WGMSG_PADDING,
 	SEGS_LIMIT = USOCK_RUN_SEGS_MAX,
+	PART_MAX = 32, /* packets that a helper seals at once: full lanes of the vector units */
 };
 
 /* What belongs to packet 'i' beside its bytes. */
@@ -38,6 +40,12 @@ struct out_pkt {
 	const struct dp_targets *targets;
 	uint64_t counter;
 	bool is_data;
+};
+
+/* Packets that are sealed with one call: of one key, with consecutive counters. */
+struct out_part {
+	uint16_t first, n;
+	uint64_t ok; /* bitmap */
 };
 
 /* A run that is being filled, and what it is for. */
@@ -65,6 +73,8 @@ struct out {
 	uint32_t n_pkts;
 	struct keypair_pkt kpkts[PKTS_MAX];
 	struct out_pkt pkts[PKTS_MAX];
+	uint32_t n_parts;
+	struct out_part parts[PKTS_MAX];
 	struct usock_run runs[2][USOCK_RUNS_MAX];
 	struct out_run run_infos[2][USOCK_RUNS_MAX];
 	struct iovec iov[2][USOCK_RUNS_MAX][SEGS_LIMIT]; /* each run's pieces */
@@ -282,34 +292,55 @@ static void count_sealed(struct out *o, struct dp_key *key, uint32_t n, uint64_t
 	worker_mark_active(&o->w, peer);
 }
 
-/* Seals packets 'first'.. that share key and run of counters; returns how many. */
-static uint32_t seal_group(struct out *o, uint32_t first)
+/* Cuts the batch into parts: as long as they may be, or shorter if there is somebody to share with. */
+static void cut(struct out *o)
 {
-	struct dp_key *key = o->pkts[first].key;
-	uint64_t ok, bytes = 0, n_data = 0;
-	uint32_t n = 1;
+	const uint32_t max = o->w.crew ? PART_MAX : AEAD_BATCH_MAX;
 
-	while (n < AEAD_BATCH_MAX && first + n < o->n_pkts && o->pkts[first + n].key == key &&
-	       o->pkts[first + n].counter == o->pkts[first].counter + n)
-		n++;
-	ok = keypair_seal_n(key->kp, 0, &o->w.aead, o->w.dp->mtu, o->pkts[first].counter,
-			    &o->kpkts[first], n);
-	for (uint32_t i = 0; i < n; i++) {
-		bytes += o->kpkts[first + i].size;
-		n_data += o->pkts[first + i].is_data;
-		if (!(ok >> i & 1)) {
-			o->kpkts[first + i].size = 0;
+	o->n_parts = 0;
+	for (uint32_t first = 0, n; first < o->n_pkts; first += n) {
+		const struct out_pkt *p = &o->pkts[first];
+
+		for (n = 1; n < max && first + n < o->n_pkts && p[n].key == p->key &&
+			    p[n].counter == p->counter + n;)
+			n++;
+		o->parts[o->n_parts++] =
+			(struct out_part){ .first = (uint16_t)first, .n = (uint16_t)n };
+	}
+}
+
+/* On the worker's thread or a helper's. */
+static void seal_part(void *ctx, uint32_t i, unsigned lane)
+{
+	struct out *o = ctx;
+	struct out_part *part = &o->parts[i];
+	const struct out_pkt *p = &o->pkts[part->first];
+
+	part->ok = keypair_seal_n(p->key->kp, lane, &o->w.aead[lane], o->w.dp->mtu, p->counter,
+				  &o->kpkts[part->first], part->n);
+}
+
+static void finish_part(struct out *o, const struct out_part *part)
+{
+	uint64_t bytes = 0, n_data = 0;
+
+	for (uint32_t i = 0; i < part->n; i++) {
+		bytes += o->kpkts[part->first + i].size;
+		n_data += o->pkts[part->first + i].is_data;
+		if (!(part->ok >> i & 1)) {
+			o->kpkts[part->first + i].size = 0;
 			drop(o, DP_OUT_SEND, 1);
 		}
 	}
-	count_sealed(o, key, n, bytes, n_data);
-	return n;
+	count_sealed(o, o->pkts[part->first].key, part->n, bytes, n_data);
 }
 
 static void flush(struct out *o)
 {
-	for (uint32_t i = 0; i < o->n_pkts;)
-		i += seal_group(o, i);
+	cut(o);
+	crew_run(o->w.crew, seal_part, o, o->n_parts);
+	for (uint32_t i = 0; i < o->n_parts; i++)
+		finish_part(o, &o->parts[i]);
 	for (uint32_t i = 0; i < o->n_pkts; i++)
 		if (o->kpkts[i].size)
 			send_pkt(o, i);
@@ -624,6 +655,8 @@ int out_open(struct dp *dp)
 		return -ENOMEM;
 	dp->out = o;
 	err = worker_init(&o->w, dp);
+	if (!err)
+		err = worker_recruit(&o->w, "meshd-seal");
 	if (err)
 		return err;
 	p = mmap(NULL, ARENA_SIZE + TUN_READ_MAX, PROT_READ | PROT_WRITE,

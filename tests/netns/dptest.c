@@ -8,7 +8,7 @@
  * --flows: sessions with the next VNIs for the next ports of both. --keyless: no keys at all. --churn: a
  * new view and path every 20 ms, other peers that come and go, new keys every 200 ms. --aead null: no
  * crypto at all. options: --tun NAME --port N --aead NAME[/CPU] --route PREFIX
- * --force no-vnet-hdr,no-uso,no-gso,no-gro
+ * --force no-vnet-hdr,no-uso,no-gso,no-gro,helpers-N
  *
  * Prints one line "ready …" when it runs and its counters as JSON when it ends (SIGTERM). --derp
  * sends data messages as plain datagrams to port + 1000 of the peer, from control, as if a DERP
@@ -525,6 +525,7 @@ int main(int argc, char **argv)
 	(void)sigaddset(&signals, SIGTERM);
 	(void)sigaddset(&signals, SIGINT);
 	must("signals", loop_signals(t.loop, &signals, on_signal, &t));
+	t.crypto.n_seal_lanes = t.crypto.n_open_lanes = 1 + t.cfg.n_helpers;
 	t.cfg.crypto = &t.crypto;
 	t.cfg.log = &t.log;
 	t.cfg.loop = t.loop;

@@ -36,6 +36,8 @@ VARIANTS = (
     ("no UDP GSO", ("--force", "no-gso")),
     ("no UDP GRO", ("--force", "no-gro")),
     ("nothing at all", ("--force", "no-vnet-hdr,no-gso,no-gro")),
+    ("helpers", ("--force", "helpers-2")),
+    ("helpers and nothing else", ("--aead", "openssl", "--force", "no-vnet-hdr,no-gso,no-gro,helpers-3")),
     ("openssl", ("--aead", "openssl")),
     ("libsodium", ("--aead", "libsodium")),
     ("ipsec-mb", ("--aead", "ipsec-mb")),
@@ -197,7 +199,9 @@ def wrong_checksums(hosts, what, args, is_gathering):
 def real_nodes(lab):
     """The daemon itself with its hidden switch."""
     hosts = [lab.public("x"), lab.public("y")]
-    for words, mode in (("", "vnet_hdr"), ("no-uso", "vnet_hdr,"), ("no-vnet-hdr,no-gso,no-gro", "single"), ("no-gro", "vnet_hdr")):
+    for words, mode in (("", "vnet_hdr"), ("no-uso", "vnet_hdr,"), ("no-vnet-hdr,no-gso,no-gro", "single"),
+                        ("no-gro", "vnet_hdr"),
+                        ("helpers-1", "vnet_hdr")):
         os.environ["MESHD_FORCE"] = words
         nodes = [Node(h, h.name + re.sub(r"\W", "", words)).start() for h in hosts]
         os.environ.pop("MESHD_FORCE")
