@@ -93,11 +93,13 @@ static void read_flags(struct json_in *in, const cJSON *v, const char *key, stru
 	cJSON_ArrayForEach(f, json_obj(in, v, key))
 	{
 		struct ctl_id_flag *slot = ctljson_push(in, &l, sizeof(*slot));
+		const bool is_neg = f->string[0] == '-';
 
 		if (!slot)
 			break;
-		if (!ctljson_id(f->string, &slot->id) || !cJSON_IsBool(f))
+		if (!ctljson_id(f->string + is_neg, &slot->id) || !cJSON_IsBool(f))
 			json_fail(in, -EBADMSG, key, "is not a map of numbers to truth values");
+		slot->id = is_neg ? -slot->id : slot->id;
 		slot->value = cJSON_IsTrue(f);
 	}
 	*out = l.p;

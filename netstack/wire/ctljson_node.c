@@ -286,7 +286,7 @@ void ctl_node_read(struct json_in *in, const cJSON *v, struct map_node *out)
 		json_fail(in, -EBADMSG, "Node", "is not an object");
 		return;
 	}
-	out->id = json_i64(in, v, "ID", 1, INT64_MAX);
+	out->id = json_i64(in, v, "ID", INT64_MIN, INT64_MAX);
 	if (out->id == 0)
 		json_fail(in, -EBADMSG, "ID", "is missing");
 	out->stable_id = json_dup(in, v, "StableID");
@@ -382,7 +382,7 @@ static unsigned bit_if(const cJSON *v, const char *key, unsigned bit)
 void ctljson_patch_read(struct json_in *in, const cJSON *v, struct ctl_patch *out)
 {
 	*out = (struct ctl_patch){ 0 };
-	out->id = json_i64(in, v, "NodeID", 1, INT64_MAX);
+	out->id = json_i64(in, v, "NodeID", INT64_MIN, INT64_MAX);
 	if (out->id == 0)
 		json_fail(in, -EBADMSG, "NodeID", "is missing");
 	out->home_derp = (uint32_t)json_i64(in, v, "DERPRegion", 0, UINT16_MAX);

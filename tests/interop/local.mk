@@ -1,9 +1,11 @@
 # Tests against real nodes, servers and tools; see README in this folder. They need root, namespaces and Go.
 INTEROP_TESTS = \
 	tests/interop/cli_stock.py \
+	tests/interop/control.py \
 	tests/interop/mixes.py \
 	tests/interop/derp.py \
 	tests/interop/edges.py \
+	tests/interop/members.py \
 	tests/interop/moving.py \
 	tests/interop/oddities.py \
 	tests/interop/silence.py \

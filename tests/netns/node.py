@@ -96,7 +96,7 @@ class Node:
 
     def peer(self, name):
         """The status object of the peer, or None."""
-        for peer in self.status(check=False).get("Peer", {}).values():
+        for peer in (self.status(check=False).get("Peer") or {}).values():
             if peer["DNSName"].split(".")[0] == name:
                 return peer
         return None

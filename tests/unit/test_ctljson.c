@@ -563,7 +563,7 @@ static void ctljson_key_texts(void **state)
 static void ctljson_refuses_wrong_types(void **state)
 {
 	static const char *const bad[] = {
-		"[]", "null", "1", "{\"Node\":1}", "{\"Node\":{}}", "{\"Node\":{\"ID\":0}}", "{\"Node\":{\"ID\":-1}}",
+		"[]", "null", "1", "{\"Node\":1}", "{\"Node\":{}}", "{\"Node\":{\"ID\":0}}", "{\"Node\":{\"ID\":\"x\"}}",
 		"{\"Node\":{\"ID\":1.5}}", "{\"Node\":{\"ID\":9223372036854775808}}", "{\"Node\":{\"ID\":\"1\"}}",
 		"{\"Peers\":[0]}", "{\"Peers\":[{\"ID\":1},0]}", "{\"Peers\":[{\"ID\":1}{\"ID\":2}]}",
 		"{\"Peers\":[{\"ID\":1},]}", "{\"Peers\":[{\"ID\":1}", "{\"Peers\":[{\"ID\":1]}",
@@ -594,6 +594,10 @@ static void ctljson_ids_of_64_bits(void **state)
 	static const char text[] = "{\"Node\":{\"ID\":9223372036854775807,\"User\":9007199254740993},"
 				   "\"PeersRemoved\":[9007199254740995],\"OnlineChange\":{\"9007199254740997\":true},"
 				   "\"PeersChangedPatch\":[{\"NodeID\":9007199254740999,\"Cap\":1}]}";
+	static const char negative[] = "{\"Node\":{\"ID\":-5},\"PeersRemoved\":[-9007199254740995],"
+				       "\"OnlineChange\":{\"-6\":true},"
+				       "\"PeersChangedPatch\":[{\"NodeID\":-9007199254740999}]}";
+	static const char none[] = "{\"Node\":{\"ID\":0}}";
 	struct ctl_map_response m;
 	struct json_w w = { 0 };
 	char *out;
@@ -609,6 +613,12 @@ static void ctljson_ids_of_64_bits(void **state)
 	assert_non_null(strstr(out, "\"9007199254740997\":true"));
 	free(out);
 	ctl_map_response_wipe(&m);
+	/* The reference test control server makes nodes up with any number. */
+	assert_int_equal(ctl_map_response_parse(&m, negative, strlen(negative), NULL), 0);
+	assert_true(m.self->id == -5 && m.removed[0] == INT64_C(-9007199254740995));
+	assert_true(m.patches[0].id == INT64_C(-9007199254740999) && m.online[0].id == -6);
+	ctl_map_response_wipe(&m);
+	assert_int_equal(ctl_map_response_parse(&m, none, strlen(none), NULL), -EBADMSG);
 }
 
 static void ctljson_copies_are_equal(void **state)

@@ -20,7 +20,7 @@ import (
 )
 
 func init() {
-	register("control", "the reference test control server; prints its URL when it listens", runControl)
+	register("control", "the reference test control server; prints its URL when it listens, takes commands by line", runControl)
 }
 
 func runControl(args []string) error {
@@ -28,6 +28,7 @@ func runControl(args []string) error {
 	addr := flags.String("addr", "", "address:port to listen on")
 	derpMap := flags.String("derp-map", "", "file with the DERP map as JSON")
 	authKey := flags.String("auth-key", "", "the key every node must show")
+	requireAuth := flags.Bool("require-auth", false, "logins wait to be approved")
 	relay := flags.Bool("peer-relay", true, "grant the use of peer relays")
 	flags.Parse(args)
 	log.SetFlags(log.Ltime | log.Lmicroseconds)
@@ -45,7 +46,7 @@ func runControl(args []string) error {
 	}
 	url := "http://" + listener.Addr().String()
 	control := &testcontrol.Server{
-		Logf: log.Printf, DERPMap: regions, ExplicitBaseURL: url, RequireAuthKey: *authKey,
+		Logf: log.Printf, DERPMap: regions, ExplicitBaseURL: url, RequireAuthKey: *authKey, RequireAuth: *requireAuth,
 		PeerRelayGrants: *relay, MagicDNSDomain: "real.example.com", AllNodesSameUser: true, AllOnline: true,
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
@@ -56,6 +57,7 @@ func runControl(args []string) error {
 		server.Close()
 	}()
 	fmt.Println(url)
+	go driveControl(control, os.Stdin, os.Stdout)
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
