@@ -270,7 +270,7 @@ static void fill_servers(const struct engine *e, struct mono now, struct relayin
 			if (t.first.kind != PATH_RELAY || es_relay_node(e, &t) != n)
 				continue;
 			o->in_use_by++;
-			if (t.latency_ns && (!o->latency_ms || (double)t.latency_ns / 1e6 < o->latency_ms))
+			if (t.latency_ns && (o->latency_ms <= 0 || (double)t.latency_ns / 1e6 < o->latency_ms))
 				o->latency_ms = (double)t.latency_ns / 1e6;
 		}
 		if (!o->online)
