@@ -89,7 +89,8 @@ def find_tailscale(found, named):
 
 def find_wireguard_go(found, named, build_dir):
     """The user's, or the module of tests/bench/wgpeer, which also measures Go's AEAD and handshake."""
-    ours = os.path.join(build_dir, "wgpeer")
+    # Not by its folder's name: make dist would take the program for the folder.
+    ours = os.path.join(build_dir, "wgpeer-go")
     reason = build_go(WGPEER, ours)
     if reason:
         found.lack("wgpeer", reason)

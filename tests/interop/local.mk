@@ -14,10 +14,16 @@ INTEROP_TESTS = \
 # How many run at a time, and the seconds each may take: they mostly wait.
 INTEROP_JOBS = 3
 INTEROP_LIMIT = 900
-EXTRA_DIST += $(INTEROP_TESTS) tests/interop/README tests/interop/peer tests/interop/cli_stock.golden \
+EXTRA_DIST += $(INTEROP_TESTS) tests/interop/README tests/interop/cli_stock.golden \
 	tests/interop/join.py tests/interop/real.py tests/interop/stock.py
 
 check-interop: all
 	@top_builddir='$(abs_top_builddir)' $(PYTHON3) -B $(srcdir)/tests/netns/run.py --jobs $(INTEROP_JOBS) \
 		--limit $(INTEROP_LIMIT) $(addprefix $(srcdir)/,$(INTEROP_TESTS))
 .PHONY: check-interop
+
+# By file: the build directory has a program of the folder's name, which make dist would take instead.
+EXTRA_DIST += \
+	tests/interop/peer/cli.go tests/interop/peer/control.go tests/interop/peer/controllines.go \
+	tests/interop/peer/derp.go tests/interop/peer/derpclient.go tests/interop/peer/go.mod \
+	tests/interop/peer/go.sum tests/interop/peer/main.go tests/interop/peer/node.go tests/interop/peer/probe.go
