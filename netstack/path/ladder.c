@@ -64,7 +64,9 @@ int ladder_set_peer(struct ladder *l, struct mono now, const struct ladder_peer 
 	err = prober_set_netmap(&l->prober, peer->endpoints, peer->n_endpoints);
 	check_best(l, now, "not in the map any more");
 	if (is_rekeyed && speaks_disco(l)) {
-		/* Pings in flight can't be answered; new ones renew trust. */
+		/* Another run of the peer, perhaps on another port: Pings in flight can't be answered, and until a
+		 * new one is, DERP goes along. Else the handshake that follows is lost for 5 s (path-selection 15). */
+		l->best.trusted_until = mono_min(l->best.trusted_until, now);
 		ladder_reset_limits(l);
 		if (ladder_has_best(l) && ladder_sent_within(l, now, SESSION_S * 1000))
 			ladder_probe(l, now, PROBER_HEARTBEAT);

@@ -293,6 +293,31 @@ static void heartbeats_end_45_s_after_the_last_packet(void **state)
 	assert_true(mono_is_never(ladder_deadline(&r->l)));
 }
 
+/* Another key is another run of the peer, perhaps on another port: until it answers there, DERP goes along. */
+static void a_new_disco_key_ends_trust_until_the_next_pong(void **state)
+{
+	struct rig *r = *state;
+	const struct path_addr p1 = path_direct(&E1);
+	const struct ep eps[] = { E1, E2 };
+	struct ladder_peer peer = { .node = r->l.node, .disco = r->l.disco, .endpoints = eps, .n_endpoints = 2,
+				    .home_derp = 1, .cap = DISCO_CAP_RELAY };
+	struct ladder_targets t;
+
+	answer(r, &p1, 20);
+	ladder_input_sent(&r->l, r->now);
+	run(r, 100, true);
+	assert_int_equal(ladder_set_peer(&r->l, r->now, &peer), 0);
+	t = ladder_targets(&r->l, r->now);
+	assert_true(path_eq(&t.first, &p1) && t.is_trusted); /* the same key changes nothing */
+	memset(peer.disco.b, 4, sizeof(peer.disco.b));
+	assert_int_equal(ladder_set_peer(&r->l, r->now, &peer), 0);
+	t = ladder_targets(&r->l, r->now);
+	assert_true(path_eq(&t.first, &p1) && !t.is_trusted && t.second.kind == PATH_DERP);
+	run(r, 100, true);
+	t = ladder_targets(&r->l, r->now);
+	assert_true(path_eq(&t.first, &p1) && t.is_trusted && t.second.kind == PATH_NONE);
+}
+
 static void a_pong_makes_a_path_trusted_for_6500_ms(void **state)
 {
 	struct rig *r = *state;
@@ -720,6 +745,7 @@ int main(void)
 		T(a_peer_that_calls_in_step_does_not_silence_us),
 		T(an_active_flow_on_derp_looks_up_its_endpoints_every_4_s),
 		T(heartbeats_end_45_s_after_the_last_packet),
+		T(a_new_disco_key_ends_trust_until_the_next_pong),
 		T(a_pong_makes_a_path_trusted_for_6500_ms),
 		T(silence_makes_an_active_path_suspect_within_a_second),
 		T(a_run_that_breaks_off_is_looked_into),
