@@ -4,8 +4,8 @@
 
     ours, them (real), relay (ours), coord (ours: coordinator, DERP, STUN), probe0, probe1; all public
 
-Frames of every fuzz corpus, and captured ones with bits turned, go to ours from the address of a real peer;
-peer/probe.go joins as a node of our own writing and says odd things under the seal of its own key.
+Frames of every fuzz corpus, and captured ones with bits turned, go to ours from the address of a real peer, by UDP and
+to the coordinator by TCP; peer/probe.go joins as a node of our own writing and says odd things under the seal of its own key.
 """
 import glob
 import json
@@ -125,6 +125,28 @@ def malformed(ours, them, relay, flow):
     expect(grown < 4096, "memory: %+d KiB" % grown)
 
 
+def streams(coord, them, flow):
+    """The same files as bytes of a connection, and as the first words of a DERP client, to the coordinator's port."""
+    upgrade = b"GET /derp HTTP/1.1\r\nHost: x\r\nUpgrade: DERP\r\nConnection: Upgrade\r\n\r\n"
+    before, memory, since = view(coord), coord.memory_kib()[0], time.monotonic()
+    frames = corpora()
+    for data in [head + frame for frame in frames for head in (b"", upgrade)]:
+        with them.host.socket(kind=socket.SOCK_STREAM) as s:
+            s.settimeout(10)
+            s.connect((coord.host.addr, 443))
+            try:
+                s.sendall(data)
+                s.shutdown(socket.SHUT_WR)
+            except OSError:
+                pass  # refused before it was all said
+    time.sleep(1)
+    expect(view(coord) == before, "%d connections have changed nothing" % (2 * len(frames)))
+    grown = coord.memory_kib()[0] - memory
+    expect(grown < 4096, "memory of the coordinator: %+d KiB" % grown)
+    gap = flow.silence(since)
+    expect(gap < 2, "the stream's longest silence was %.2f s" % gap)
+
+
 def ask(lab, index, url, key, name):
     """What the node answered to peer/probe.go, question by question."""
     host = lab.public("probe%d" % index)
@@ -161,6 +183,7 @@ def main():
         them.up(url, key)
         flow = TcpFlow(ours.host, them.host, them.addr())
         malformed(ours, them, relay, flow)
+        streams(coord, them, flow)
         probes(lab, url, key, ours)
         expect(flow.finish() > 0, "one stream lived through all of it")
 
