@@ -412,108 +412,108 @@ bool pol_aliases(struct pol_ctx *c, const cJSON *v, unsigned allow, struct pol_l
 
 /* ---- sections with definitions ---- */
 
-static void parse_groups(struct pol_ctx *c, const cJSON *v)
+void pol_each(struct pol_ctx *c, const cJSON *list, void (*fn)(struct pol_ctx *c, const cJSON *v))
 {
-	const cJSON *m;
+	const cJSON *e;
 	size_t i = 0;
 
 	c->depth++;
-	cJSON_ArrayForEach(m, v)
+	cJSON_ArrayForEach(e, list)
 	{
-		struct pol_group *g;
-
 		c->path[c->depth - 1] = i++;
-		if (strncmp(m->string, "group:", 6) != 0 || !good_label(m->string + 6, false)) {
-			pol_ctx_err(c, true, "group name \"%.60s\" must have the form group:NAME", m->string);
-			continue;
-		}
-		g = POL_GROW(c->p->groups, c->p->n_groups);
-		if (!g || !(g->name = pol_dup(c, m->string))) {
-			c->nomem = true;
+		fn(c, e);
+		if (c->nomem)
 			break;
-		}
-		if (!pol_strs(c, m, &g->members, &g->n_members))
-			continue;
-		c->depth++;
-		for (size_t k = 0; k < g->n_members; k++) {
-			c->path[c->depth - 1] = k;
-			if (g->members[k] && strncmp(g->members[k], "group:", 6) == 0)
-				pol_ctx_err(c, false, "\"%.60s\": groups can not be nested", g->members[k]);
-			else if (g->members[k] && !strchr(g->members[k], '@'))
-				pol_ctx_err(c, false, "user \"%.60s\" must contain '@' (a user without e-mail: \"%.60s@\")",
-					    g->members[k], g->members[k]);
-		}
-		c->depth--;
 	}
 	c->depth--;
+}
+
+static void parse_group(struct pol_ctx *c, const cJSON *v)
+{
+	struct pol_group *g;
+
+	if (strncmp(v->string, "group:", 6) != 0 || !good_label(v->string + 6, false)) {
+		pol_ctx_err(c, true, "group name \"%.60s\" must have the form group:NAME", v->string);
+		return;
+	}
+	g = POL_GROW(c->p->groups, c->p->n_groups);
+	c->nomem |= !g;
+	if (!g || !(g->name = pol_dup(c, v->string)) || !pol_strs(c, v, &g->members, &g->n_members))
+		return;
+	c->depth++;
+	for (size_t k = 0; k < g->n_members; k++) {
+		c->path[c->depth - 1] = k;
+		if (g->members[k] && strncmp(g->members[k], "group:", 6) == 0)
+			pol_ctx_err(c, false, "\"%.60s\": groups can not be nested", g->members[k]);
+		else if (g->members[k] && !strchr(g->members[k], '@'))
+			pol_ctx_err(c, false, "user \"%.60s\" must contain '@' (a user without e-mail: \"%.60s@\")",
+				    g->members[k], g->members[k]);
+	}
+	c->depth--;
+}
+
+static void parse_groups(struct pol_ctx *c, const cJSON *v)
+{
+	pol_each(c, v, parse_group);
+}
+
+static void parse_tag(struct pol_ctx *c, const cJSON *v)
+{
+	struct pol_owner *o;
+
+	if (strncmp(v->string, "tag:", 4) != 0 || !good_label(v->string + 4, true)) {
+		pol_ctx_err(c, true, "\"%.60s\": tag names must start with a letter, after 'tag:'", v->string);
+		return;
+	}
+	o = POL_GROW(c->p->owners, c->p->n_owners);
+	c->nomem |= !o;
+	if (o)
+		o->tag = pol_dup(c, v->string);
+}
+
+static void parse_owner(struct pol_ctx *c, const cJSON *v)
+{
+	for (size_t k = 0; k < c->p->n_owners; k++)
+		if (strcmp(c->p->owners[k].tag, v->string) == 0)
+			(void)pol_aliases(c, v, 1u << POL_USER | 1u << POL_GROUP | 1u << POL_TAG | 1u << POL_MEMBER,
+					  &c->p->owners[k].who);
 }
 
 /* Two passes: names first, so that owners may name tags that come later. */
 static void parse_owners(struct pol_ctx *c, const cJSON *v)
 {
-	const cJSON *m;
-	size_t i = 0;
+	pol_each(c, v, parse_tag);
+	if (!c->nomem)
+		pol_each(c, v, parse_owner);
+}
 
-	c->depth++;
-	cJSON_ArrayForEach(m, v)
-	{
-		struct pol_owner *o;
+static void parse_host(struct pol_ctx *c, const cJSON *v)
+{
+	const char *s = pol_text(c, v);
+	struct pol_host *h;
+	struct prefix p;
 
-		c->path[c->depth - 1] = i++;
-		if (strncmp(m->string, "tag:", 4) != 0 || !good_label(m->string + 4, true)) {
-			pol_ctx_err(c, true, "\"%.60s\": tag names must start with a letter, after 'tag:'", m->string);
-			continue;
-		}
-		o = POL_GROW(c->p->owners, c->p->n_owners);
-		if (!o || !(o->tag = pol_dup(c, m->string))) {
-			c->nomem = true;
-			break;
-		}
+	if (!s)
+		return;
+	if (strchr(v->string, '@') || strchr(v->string, ':') || !*v->string) {
+		pol_ctx_err(c, true, "host name \"%.60s\" may not contain '@' or ':'", v->string);
+		return;
 	}
-	i = 0;
-	cJSON_ArrayForEach(m, v)
-	{
-		c->path[c->depth - 1] = i++;
-		for (size_t k = 0; k < c->p->n_owners; k++)
-			if (strcmp(c->p->owners[k].tag, m->string) == 0)
-				(void)pol_aliases(c, m, 1u << POL_USER | 1u << POL_GROUP | 1u << POL_TAG | 1u << POL_MEMBER,
-						  &c->p->owners[k].who);
+	if (prefix_parse(&p, s, strlen(s), true) != 0 || !prefix_is_masked(&p)) {
+		pol_ctx_err(c, false, "\"%.60s\" is not an address or a CIDR without host bits", s);
+		return;
 	}
-	c->depth--;
+	h = POL_GROW(c->p->hosts, c->p->n_hosts);
+	c->nomem |= !h;
+	if (!h)
+		return;
+	h->name = pol_dup(c, v->string);
+	h->prefix = p;
 }
 
 static void parse_hosts(struct pol_ctx *c, const cJSON *v)
 {
-	const cJSON *m;
-	size_t i = 0;
-
-	c->depth++;
-	cJSON_ArrayForEach(m, v)
-	{
-		struct pol_host *h;
-		struct prefix p;
-		const char *s;
-
-		c->path[c->depth - 1] = i++;
-		s = pol_text(c, m);
-		if (!s)
-			continue;
-		if (strchr(m->string, '@') || strchr(m->string, ':') || !*m->string) {
-			pol_ctx_err(c, true, "host name \"%.60s\" may not contain '@' or ':'", m->string);
-			continue;
-		}
-		if (prefix_parse(&p, s, strlen(s), true) != 0 || !prefix_is_masked(&p)) {
-			pol_ctx_err(c, false, "\"%.60s\" is not an address or a CIDR without host bits", s);
-			continue;
-		}
-		h = POL_GROW(c->p->hosts, c->p->n_hosts);
-		if (!h || !(h->name = pol_dup(c, m->string))) {
-			c->nomem = true;
-			break;
-		}
-		h->prefix = p;
-	}
-	c->depth--;
+	pol_each(c, v, parse_host);
 }
 
 static const char *const sections[] = { "groups", "tagOwners", "hosts", "acls", "grants", "nodeAttrs",

@@ -37,6 +37,10 @@ bool pol_parse_ports(struct pol_ctx *c, const char *s, struct pol_port **ports, 
 bool pol_parse_proto(struct pol_ctx *c, const char *s, uint8_t *proto);
 bool pol_check_ports(struct pol_ctx *c, uint8_t proto, const struct pol_port *ports, size_t n);
 
+/* Calls 'fn' for each element of a list, or each member of an object, with the place set to it; ends early when out of
+ * memory. */
+void pol_each(struct pol_ctx *c, const cJSON *list, void (*fn)(struct pol_ctx *c, const cJSON *v));
+
 /* Sections (policyrules.c). */
 void pol_parse_grants(struct pol_ctx *c, const cJSON *v);
 void pol_parse_acls(struct pol_ctx *c, const cJSON *v);

@@ -288,27 +288,9 @@ static void parse_grant(struct pol_ctx *c, const cJSON *v)
 	check_self(c, g, false);
 }
 
-typedef void (*element_fn)(struct pol_ctx *c, const cJSON *v);
-
-static void each(struct pol_ctx *c, const cJSON *list, element_fn fn)
-{
-	const cJSON *e;
-	size_t i = 0;
-
-	c->depth++;
-	cJSON_ArrayForEach(e, list)
-	{
-		c->path[c->depth - 1] = i++;
-		fn(c, e);
-		if (c->nomem)
-			break;
-	}
-	c->depth--;
-}
-
 void pol_parse_grants(struct pol_ctx *c, const cJSON *v)
 {
-	each(c, v, parse_grant);
+	pol_each(c, v, parse_grant);
 }
 
 /* ---- acls: each destination becomes one grant ---- */
@@ -431,7 +413,7 @@ static void parse_acl(struct pol_ctx *c, const cJSON *v)
 
 void pol_parse_acls(struct pol_ctx *c, const cJSON *v)
 {
-	each(c, v, parse_acl);
+	pol_each(c, v, parse_acl);
 }
 
 /* ---- nodeAttrs, autoApprovers ---- */
@@ -462,38 +444,24 @@ static void parse_attr(struct pol_ctx *c, const cJSON *v)
 
 void pol_parse_attrs(struct pol_ctx *c, const cJSON *v)
 {
-	each(c, v, parse_attr);
+	pol_each(c, v, parse_attr);
 }
 
-static void parse_route_approvers(struct pol_ctx *c, const cJSON *v)
+static void parse_route_approver(struct pol_ctx *c, const cJSON *v)
 {
-	const cJSON *m;
-	size_t i = 0;
+	struct pol_approver *a;
+	struct prefix p;
 
-	if (!cJSON_IsObject(v)) {
-		pol_ctx_err(c, false, "expected an object: {\"CIDR\": [who]}");
+	if (prefix_parse(&p, v->string, strlen(v->string), false) != 0 || !prefix_is_masked(&p)) {
+		pol_ctx_err(c, true, "\"%.60s\" is not a CIDR without host bits", v->string);
 		return;
 	}
-	c->depth++;
-	cJSON_ArrayForEach(m, v)
-	{
-		struct pol_approver *a;
-		struct prefix p;
-
-		c->path[c->depth - 1] = i++;
-		if (prefix_parse(&p, m->string, strlen(m->string), false) != 0 || !prefix_is_masked(&p)) {
-			pol_ctx_err(c, true, "\"%.60s\" is not a CIDR without host bits", m->string);
-			continue;
-		}
-		a = POL_GROW(c->p->approvers, c->p->n_approvers);
-		if (!a) {
-			c->nomem = true;
-			break;
-		}
-		a->route = p;
-		(void)pol_aliases(c, m, ALLOW_WHO, &a->who);
-	}
-	c->depth--;
+	a = POL_GROW(c->p->approvers, c->p->n_approvers);
+	c->nomem |= !a;
+	if (!a)
+		return;
+	a->route = p;
+	(void)pol_aliases(c, v, ALLOW_WHO, &a->who);
 }
 
 void pol_parse_approvers(struct pol_ctx *c, const cJSON *v)
@@ -503,7 +471,10 @@ void pol_parse_approvers(struct pol_ctx *c, const cJSON *v)
 	if (!fields(c, v, f, ARRAY_LEN(f)))
 		return;
 	if (enter(c, &f[0])) {
-		parse_route_approvers(c, f[0].v);
+		if (cJSON_IsObject(f[0].v))
+			pol_each(c, f[0].v, parse_route_approver);
+		else
+			pol_ctx_err(c, false, "expected an object: {\"CIDR\": [who]}");
 		leave(c);
 	}
 	alias_field(c, &f[1], ALLOW_WHO, &c->p->exit_approvers);
@@ -605,7 +576,7 @@ static void parse_ssh_rule(struct pol_ctx *c, const cJSON *v)
 void pol_parse_ssh(struct pol_ctx *c, const cJSON *v)
 {
 	c->p->has_ssh = true;
-	each(c, v, parse_ssh_rule);
+	pol_each(c, v, parse_ssh_rule);
 }
 
 /* ---- tests ---- */
@@ -703,7 +674,7 @@ static void parse_test(struct pol_ctx *c, const cJSON *v)
 
 void pol_parse_tests(struct pol_ctx *c, const cJSON *v)
 {
-	each(c, v, parse_test);
+	pol_each(c, v, parse_test);
 }
 
 static void parse_ssh_test(struct pol_ctx *c, const cJSON *v)
@@ -736,7 +707,7 @@ static void parse_ssh_test(struct pol_ctx *c, const cJSON *v)
 
 void pol_parse_ssh_tests(struct pol_ctx *c, const cJSON *v)
 {
-	each(c, v, parse_ssh_test);
+	pol_each(c, v, parse_ssh_test);
 }
 
 /* ---- freeing ---- */
