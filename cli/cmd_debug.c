@@ -70,6 +70,7 @@ ACTION(run_rotate, "rotate-disco-key", false)
 ACTION(run_break_derp, "break-derp-conns", false)
 ACTION(run_break_tcp, "break-tcp-conns", false)
 ACTION(run_pick_derp, "pick-new-derp", false)
+ACTION(run_force_netmap, "force-netmap-update", false)
 ACTION(run_servers, "peer-relay-servers", true)
 ACTION(run_netmap, "current-netmap", true)
 
@@ -217,6 +218,7 @@ static const struct cmd subs[] = {
 	{ .name = "break-tcp-conns", .short_help = "Break any open TCP connections from the daemon",
 	  .run = run_break_tcp },
 	{ .name = "derp-map", .short_help = "Print DERP map", .run = run_derp_map },
+	{ .name = "force-netmap-update", .short_help = "Fetch the complete network map anew", .run = run_force_netmap },
 	{ .name = "local-creds", .short_help = "Print how to access the local API", .run = run_local_creds },
 	{ .name = "localapi", .usage = "debug localapi [<method>] <path> [<body| \"-\">]",
 	  .short_help = "Call a local API method directly", CMD_FLAGS(localapi_flags), .run = run_localapi },

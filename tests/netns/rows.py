@@ -6,6 +6,7 @@
                         wan -- coord (coordinator, DERP, STUN), relay
     bob   -- hard NAT --'
 """
+import json
 import os
 import re
 
@@ -102,6 +103,32 @@ def relayed(relay, alice, bob):
     wait_until("it counts 20 more packets", 3, lambda: metric(relay, name.split("{")[0] + ".*udp4.*udp4") >= before + 20)
 
 
+def said(node, words):
+    """How often the daemon's log has these words."""
+    with open(os.path.join(node.lab.dir, node.log), errors="replace") as log:
+        return log.read().count(words)
+
+
+def disturbed(alice, bob):
+    """What support asks for does what it says, and the tunnel outlives it."""
+    def known():
+        return json.loads(bob.ctl("whois", "--json", alice.addr(), quiet=True).stdout)["Node"]["DiscoKey"]
+    before = known()
+    shell(alice, "meshctl debug rotate-disco-key")
+    wait_until("bob knows the new disco key", 5, lambda: known() != before)
+    wait_until("and reaches alice", 10, lambda: bob.host.pings(alice.addr()))
+    ends, begins = said(alice, "disconnected: ended on request"), said(alice, ": connected")
+    shell(alice, "meshctl debug break-derp-conns")
+    wait_until("the DERP connection ended and came back", 10, lambda: said(alice, "disconnected: ended on request") > ends and
+               said(alice, ": connected") > begins)
+    shell(alice, "meshctl debug break-tcp-conns")
+    wait_until("again, and the control connection with it", 10, lambda: said(alice, "disconnected: ended on request") > ends + 1
+               and metric(alice, "meshd_control_connected") == 1)
+    shell(alice, "meshctl debug force-netmap-update")
+    shell(alice, "meshctl debug pick-new-derp", 1, err="too few regions\n")
+    wait_until("bob still reaches alice", 10, lambda: bob.host.pings(alice.addr()))
+
+
 def firewalls(relay):
     """Nothing is opened; the exact line is printed for what drops, and a rule that misses the point is named."""
     says(relay, "meshctl relay status | grep -c -i firewall", "^0$")
@@ -129,6 +156,7 @@ def main():
         fresh_ports(lab, url, key)
         endpoints(relay)
         relayed(relay, alice, bob)
+        disturbed(alice, bob)
         firewalls(relay)
 
 
