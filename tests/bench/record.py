@@ -111,13 +111,21 @@ def _rounded(thing):
 
 
 def load(path):
-    """(result lines, note lines) of a file of JSON lines. Of two lines of one metric the later counts."""
-    results, notes = {}, {}
+    """(result lines, note lines) of a file of JSON lines: of each benchmark and profile its latest run, as a ratio is of
+    one run or none. Of two lines of one metric the later counts."""
     with open(path) as f:
-        for text in f:
-            line = json.loads(text)
-            if "note" in line:
-                notes[(line["bench"], line["profile"], line["note"])] = line
-            else:
-                results[(line["bench"], line["profile"], line["peer"], line["metric"])] = line
+        lines = [json.loads(text) for text in f]
+    latest = {}
+    for line in lines:
+        part = (line["bench"], line["profile"])
+        latest[part] = max(latest.get(part, ""), line["started"])
+    results, notes = {}, {}
+    for line in lines:
+        part = (line["bench"], line["profile"])
+        if line["started"] != latest[part]:
+            continue
+        if "note" in line:
+            notes[(*part, line["note"])] = line
+        else:
+            results[(*part, line["peer"], line["metric"])] = line
     return list(results.values()), list(notes.values())
