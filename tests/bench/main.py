@@ -11,6 +11,7 @@ import argparse
 import os
 import sys
 import time
+import traceback
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
@@ -73,6 +74,9 @@ def run_one(name, profile, options, programs, out, env):
         return True
     except Failure as e:
         recorder.note("failed: %s" % e)
+    except Exception as e:  # one benchmark's defect is not the end of the others; it is shown and the run fails
+        traceback.print_exc()
+        recorder.note("failed: %s: %s" % (type(e).__name__, e))
     except SystemExit as e:  # the lab's way to end: it has said why
         recorder.note("skipped: no namespaces here" if e.code == EXIT_SKIP else "failed: see the log")
         return e.code == EXIT_SKIP
