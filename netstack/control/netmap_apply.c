@@ -157,6 +157,7 @@ static struct netmap_node *take_node(struct map_node *from)
 	p->refs = 1;
 	p->n = *from;
 	*from = (struct map_node){ 0 };
+	map_node_pack(&p->n);
 	return p;
 }
 

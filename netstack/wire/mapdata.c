@@ -42,8 +42,20 @@ void hostinfo_wipe(struct hostinfo *h)
 	*h = (struct hostinfo){ 0 };
 }
 
+/* Members that map_node_pack() moves. */
+static void forget_packed(struct map_node *n)
+{
+	n->stable_id = n->name = NULL;
+	n->addrs = n->allowed_ips = n->primary_routes = NULL;
+	n->endpoints = NULL;
+	n->host.hostname = n->host.os = n->host.os_version = n->host.version = n->host.backend_log_id = NULL;
+}
+
 void map_node_wipe(struct map_node *n)
 {
+	if (n->packed)
+		forget_packed(n);
+	free(n->packed);
 	free(n->stable_id);
 	free(n->name);
 	free(n->addrs);
@@ -54,6 +66,59 @@ void map_node_wipe(struct map_node *n)
 	map_strs_free(n->tags, n->n_tags);
 	hostinfo_wipe(&n->host);
 	*n = (struct map_node){ 0 };
+}
+
+enum { PACK_TEXTS = 7 };
+
+static void list_texts(struct map_node *n, char **list[PACK_TEXTS])
+{
+	char **all[PACK_TEXTS] = { &n->stable_id,	&n->name,	  &n->host.hostname,	  &n->host.os,
+				   &n->host.os_version, &n->host.version, &n->host.backend_log_id };
+
+	memcpy(list, all, sizeof(all));
+}
+
+/* Copies 'size' bytes to '*to', which moves on, frees the original, and returns the copy (null for nothing). */
+static void *move_in(char **to, void *from, size_t size)
+{
+	char *p = *to;
+
+	if (from && size)
+		memcpy(p, from, size);
+	free(from);
+	*to += size;
+	return size ? p : NULL;
+}
+
+void map_node_pack(struct map_node *n)
+{
+	const bool same = n->n_addrs == n->n_allowed_ips && n->n_addrs &&
+			  memcmp(n->addrs, n->allowed_ips, n->n_addrs * sizeof(*n->addrs)) == 0;
+	size_t size = n->n_endpoints * sizeof(*n->endpoints) + n->n_addrs * sizeof(*n->addrs) +
+		      n->n_primary_routes * sizeof(*n->primary_routes) +
+		      (same ? 0 : n->n_allowed_ips * sizeof(*n->allowed_ips));
+	char **texts[PACK_TEXTS], *to;
+
+	list_texts(n, texts);
+	for (size_t i = 0; i < PACK_TEXTS; i++)
+		size += *texts[i] ? strlen(*texts[i]) + 1 : 0;
+	to = n->packed || !size ? NULL : malloc(size);
+	if (!to)
+		return;
+	n->packed = to;
+	/* What is aligned comes first. */
+	n->endpoints = move_in(&to, n->endpoints, n->n_endpoints * sizeof(*n->endpoints));
+	n->addrs = move_in(&to, n->addrs, n->n_addrs * sizeof(*n->addrs));
+	if (same) {
+		free(n->allowed_ips);
+		n->allowed_ips = n->addrs;
+	} else {
+		n->allowed_ips = move_in(&to, n->allowed_ips, n->n_allowed_ips * sizeof(*n->allowed_ips));
+	}
+	n->primary_routes = move_in(&to, n->primary_routes, n->n_primary_routes * sizeof(*n->primary_routes));
+	for (size_t i = 0; i < PACK_TEXTS; i++)
+		if (*texts[i])
+			*texts[i] = move_in(&to, *texts[i], strlen(*texts[i]) + 1);
 }
 
 static void derp_node_wipe(struct derp_node *n)
@@ -246,6 +311,7 @@ static bool map_node_fill(struct map_node *t, const struct map_node *from)
 	void *eps;
 
 	*t = *from; /* as in hostinfo_fill() */
+	t->packed = NULL;
 	t->stable_id = t->name = NULL;
 	t->addrs = t->allowed_ips = t->primary_routes = NULL;
 	t->n_addrs = t->n_allowed_ips = t->n_primary_routes = 0;

@@ -2,11 +2,13 @@
 /* What a map of many peers costs: time and private memory until the node is ready (text decoded, map applied,
  * peers made, view published to the data plane's table), and time and bytes of one change, of each kind.
  *
- * usage: netmap PEERS [--limit-kib N]    one JSON line a figure
+ * usage: netmap PEERS    one JSON line a figure
+ *        netmap          the test of make check: the budget of memory, and that the cost of a change does not
+ *                        grow with the number of peers
  *
  * CPU time of the one thread, so that neighbours on the machine matter little. The message is a zstd frame, as a
  * server sends it. Private memory at the peak is the high-water mark of the resident set less the pages of files,
- * above what the process had before the message came. --limit-kib makes that peak a test. */
+ * above what the process had before the message came; the map being stored counts too. */
 #include "config.h"
 
 #include <malloc.h>
@@ -24,7 +26,16 @@
 #include "wire/ctljson.h"
 #include "wire/zstdframe.h"
 
-enum { ROUNDS = 200 };
+enum {
+	ROUNDS = 200,
+	PART = 25,
+	/* The test. A change that copies what does not change costs ten times as much with ten times the peers;
+	 * caches and a few lists that are copied make it less than three times. */
+	FEW = 1000,
+	MANY = 10000,
+	MANY_KIB = 25 * 1024,
+	GROWTH_MAX = 5,
+};
 
 struct bench {
 	struct env env;
@@ -37,6 +48,14 @@ struct bench {
 	struct netmap *map;
 	uint64_t n_outputs, n_paths, n_views, n_hosts, n_persisted;
 };
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { IS_SANITIZED = 1 };
+#elif defined(__has_feature)
+enum { IS_SANITIZED = __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) };
+#else
+enum { IS_SANITIZED = 0 };
+#endif
 
 static struct mono t0 = { 1000 * NS_PER_S };
 
@@ -332,10 +351,11 @@ static long load(struct bench *b, uint32_t n_peers)
 	return peak;
 }
 
-static void change(struct bench *b, uint32_t n_peers, enum delta kind)
+/* Microseconds a change, of the quietest part. */
+static double change(struct bench *b, uint32_t n_peers, enum delta kind)
 {
 	struct mallinfo2 was = mallinfo2();
-	double spent = 0;
+	double spent = 0, part = 0, best = 1e9;
 	size_t bytes = 0;
 
 	for (uint32_t i = 0; i < ROUNDS; i++) {
@@ -344,9 +364,14 @@ static void change(struct bench *b, uint32_t n_peers, enum delta kind)
 		const double began = cpu_us();
 
 		input(b, (const uint8_t *)text, size, NETMAP_DELTA);
-		spent += cpu_us() - began;
+		part += cpu_us() - began;
 		bytes += size;
 		free(text);
+		if (i % PART == PART - 1) { /* what the neighbours disturbed does not count in the test */
+			best = part / PART < best ? part / PART : best;
+			spent += part;
+			part = 0;
+		}
 		t0 = mono_add_ms(t0, 1000);
 		engine_tick(b->e, t0);
 		pump(b);
@@ -355,44 +380,88 @@ static void change(struct bench *b, uint32_t n_peers, enum delta kind)
 	       "\"wire_bytes\": %zu, \"kept_bytes\": %.0f}\n",
 	       n_peers, delta_names[kind], spent / ROUNDS, bytes / ROUNDS,
 	       (double)((int64_t)mallinfo2().uordblks - (int64_t)was.uordblks) / ROUNDS);
+	return best;
+}
+
+static void free_data_plane(struct bench *b)
+{
+	struct dp_table *t = snapshot_own(&b->dp.table);
+
+	for (uint32_t i = 0; t && i < t->n_blocks * DP_BLOCK; i++)
+		free(dp_table_at(t, i)->peer);
+	for (uint32_t i = 0; t && i < t->n_blocks; i++)
+		free(t->blocks[i]);
+	if (t) {
+		routes_free(t->routes);
+		filter_free(t->filter);
+	}
+	free(t);
+	slots_wipe(&b->dp.keys);
+	snapshot_free(b->dp.snapshot);
 }
 
 static void finish(struct bench *b)
 {
-	struct dp_table *t = snapshot_own(&b->dp.table);
-
-	engine_stop(b->e, t0);
-	pump(b);
 	engine_free(b->e);
 	netmap_put(b->map);
-	(void)t;
+	free_data_plane(b);
+	loop_free(b->loop);
 	prefs_wipe(&b->prefs);
+	free(b);
+}
+
+/* Fills 'us' with the cost of each kind of change; returns the private memory at the peak. */
+static long run(uint32_t n, double us[DELTA_N])
+{
+	struct bench *b = check(calloc(1, sizeof(*b)));
+	long peak;
+
+	start(b);
+	peak = load(b, n);
+	for (int k = 0; k < DELTA_N; k++)
+		us[k] = change(b, n, (enum delta)k);
+	printf("{\"bench\": \"netmap\", \"peers\": %u, \"outputs\": %llu, \"views\": %llu, \"hosts\": %llu, "
+	       "\"persisted\": %llu, \"paths\": %llu}\n",
+	       n, (unsigned long long)b->n_outputs, (unsigned long long)b->n_views, (unsigned long long)b->n_hosts,
+	       (unsigned long long)b->n_persisted, (unsigned long long)b->n_paths);
+	finish(b);
+	return peak;
+}
+
+static int test(void)
+{
+	double few[DELTA_N], many[DELTA_N];
+	const long peak = run(MANY, many);
+	int failed = 0;
+
+	(void)run(FEW, few);
+	for (int k = 0; k < DELTA_N; k++) {
+		if (many[k] <= few[k] * GROWTH_MAX)
+			continue;
+		printf("%s: %.1f us with %d peers, %.1f with %d\n", delta_names[k], few[k], FEW, many[k], MANY);
+		failed = 1;
+	}
+	/* Sanitizers keep what was freed. */
+	if (peak > MANY_KIB && !IS_SANITIZED) {
+		printf("%ld KiB private at the peak, the limit is %d\n", peak, MANY_KIB);
+		failed = 1;
+	}
+	return failed;
 }
 
 int main(int argc, char **argv)
 {
-	struct bench *b = check(calloc(1, sizeof(*b)));
-	const uint32_t n = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 1000;
-	const long limit = argc > 3 && !strcmp(argv[2], "--limit-kib") ? strtol(argv[3], NULL, 10) : 0;
-	long peak;
+	const uint32_t n = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 0;
+	double us[DELTA_N];
 
-	if (n < 1 || n > MAP_PEERS_MAX - ROUNDS || sodium_init() < 0) {
-		(void)fprintf(stderr, "usage: netmap PEERS [--limit-kib N]\n");
+	if (sodium_init() < 0)
+		return 1;
+	if (argc == 1)
+		return test();
+	if (n < 1 || n > MAP_PEERS_MAX - ROUNDS) {
+		(void)fprintf(stderr, "usage: netmap [PEERS]\n");
 		return 2;
 	}
-	start(b);
-	peak = load(b, n);
-	for (int k = 0; k < DELTA_N; k++)
-		change(b, n, (enum delta)k);
-	printf("{\"bench\": \"netmap\", \"peers\": %u, \"outputs\": %llu, \"views\": %llu, \"hosts\": %llu, "
-	       "\"persisted\": %llu, \"paths\": %llu}\n",
-	       n, (unsigned long long)b->n_outputs, (unsigned long long)b->n_views,
-	       (unsigned long long)b->n_hosts, (unsigned long long)b->n_persisted,
-	       (unsigned long long)b->n_paths);
-	finish(b);
-	if (limit && peak > limit) {
-		printf("over the limit of %ld KiB\n", limit);
-		return 1;
-	}
+	(void)run(n, us);
 	return 0;
 }
