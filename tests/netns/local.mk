@@ -19,6 +19,7 @@ NETNS_TESTS = \
 	tests/netns/dp_relay.py \
 	tests/netns/dp_tunnel.py \
 	tests/netns/fallbacks.py \
+	tests/netns/backends.py \
 	tests/netns/wg_interop.py
 EXTRA_DIST += $(NETNS_TESTS) \
 	tests/netns/data.py tests/netns/dp.py tests/netns/flow.py tests/netns/fresh.py tests/netns/gateway.py tests/netns/lab.py tests/netns/machine.py tests/netns/nat.py tests/netns/node.py tests/netns/run.py
@@ -27,7 +28,7 @@ EXTRA_DIST += $(NETNS_TESTS) \
 EXTRA_PROGRAMS = tests/netns/dptest tests/netns/shim tests/netns/wgpeer
 CLEANFILES += $(EXTRA_PROGRAMS)
 tests_netns_dptest_LDADD = libdaemon.a libnetstack.a $(NETSTACK_LIBS) $(URCU_LIBS) $(MNL_LIBS)
-# A bad line, for fallbacks.py.
+# A bad line, for fallbacks.py and backends.py.
 tests_netns_shim_LDADD = libdaemon.a libnetstack.a $(NETSTACK_LIBS)
 # Our WireGuard alone, for wg_interop.py.
 tests_netns_wgpeer_SOURCES = tests/netns/wgpeer.c tests/unit/wgtest.c tests/unit/wgtest.h
