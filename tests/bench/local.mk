@@ -11,7 +11,7 @@ bench-programs: all $(bench_list) tests/bench/insn tests/bench/netmap tests/netn
 .PHONY: bench-programs
 
 dist_check_SCRIPTS += tests/bench/check-bench
-EXTRA_DIST += tests/bench/README tests/bench/benchmarks tests/bench/samples tests/bench/wgpeer \
+EXTRA_DIST += tests/bench/README tests/bench/RESULTS.md tests/bench/plots tests/bench/benchmarks tests/bench/samples tests/bench/wgpeer \
 	tests/bench/context.py tests/bench/goals.py tests/bench/main.py tests/bench/pairs.py tests/bench/peers.py \
 	tests/bench/plot.py tests/bench/proc.py tests/bench/record.py tests/bench/results.py tests/bench/seed.py \
 	tests/bench/traffic.py
