@@ -38,10 +38,6 @@ class Derp:
             lines = [line for line in f if line.startswith('{"RegionID"')]
         return json.loads(lines[-1]) if lines else None
 
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(10)
-
     def counters(self):
         return json.loads(self.host.run("curl", "-sk", "https://%s/debug/counters" % self.host.addr, quiet=True).stdout)
 
