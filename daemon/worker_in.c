@@ -27,6 +27,7 @@ enum {
 	SRCS_MAX = 256,
 	PIECES_MAX = 1 + OFFLOAD_GROUP_PKTS_MAX, /* of a writev: header and packets */
 	BATCHES_MAX = 4,     /* receives per socket before the other one's turn */
+	QUIET_RECVS = 32,    /* in DP_IDLE_MS: no more than this is no traffic */
 };
 
 static_assert(PIECES_MAX <= 1024, "UIO_MAXIOV");
@@ -55,6 +56,8 @@ struct in {
 	struct usock_rx rx;
 	uint32_t overflows[2];
 	struct mono now;
+	struct mono window; /* since when 'n_recvs' counts */
+	uint32_t n_recvs;
 	const struct dp_table *table;
 	uint32_t n_pkts, n_srcs;
 	struct keypair_pkt kpkts[PKTS_MAX];
@@ -530,6 +533,7 @@ static bool take_udp(struct in *in, unsigned fam)
 		if (n <= 0)
 			break;
 		any = true;
+		in->n_recvs++;
 		counter_add(&in->w.tally.udp_recvs, 1);
 		for (int k = 0; k < n; k++)
 			handle_msg(in, &in->rx.msgs[k]);
@@ -539,6 +543,25 @@ static bool take_udp(struct in *in, unsigned fam)
 			break;
 	}
 	return any;
+}
+
+/* Was there so little in the last DP_IDLE_MS that the buffers can go back? A session that ends sends pings and
+ * keep-alives for most of a minute, which need a page or two. */
+static bool is_quiet(struct in *in)
+{
+	const bool quiet = in->n_recvs <= QUIET_RECVS;
+
+	if (mono_since_ms(in->now, in->window) < DP_IDLE_MS)
+		return false;
+	in->window = in->now;
+	in->n_recvs = 0;
+	return quiet;
+}
+
+static void trim(struct in *in)
+{
+	usock_rx_trim(&in->rx);
+	ring_trim(&in->w.notes);
 }
 
 static bool sleep_until_ready(struct in *in, bool is_trimmed)
@@ -574,9 +597,10 @@ static void *in_main(void *arg)
 		any = take_udp(in, 0);
 		if (take_udp(in, 1) || any)
 			continue;
+		if (is_quiet(in))
+			trim(in);
 		if (sleep_until_ready(in, is_trimmed)) {
-			usock_rx_trim(&in->rx);
-			ring_trim(&in->w.notes);
+			trim(in);
 			is_trimmed = true;
 		} else {
 			is_trimmed = false;

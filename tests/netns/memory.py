@@ -15,7 +15,8 @@ from lab import Lab, expect, say, wait_until
 from node import Node
 
 SETTLE_S = 8
-IDLE_S = 10
+IDLE_S = 20
+QUIET_S = 50  # until a session without traffic counts as idle, and the ladder stops looking at its path
 JOIN_S = 2  # goal 0.5
 # KiB: private memory and resident set (the libraries' pages are shared by all processes).
 NODE_ANON, NODE_RSS = 5 * 1024, 22 * 1024
@@ -71,16 +72,18 @@ def main():
             anon, rss = node.memory_kib()
             expect(anon <= anon_max and rss <= rss_max, "%s idle: %d KiB private (limit %d), %d KiB resident (limit %d)"
                    % (node.name, anon, anon_max, rss, rss_max))
-        idle((alice, bob, coord))
         before = {n: n.memory_kib()[0] for n in (alice, bob)}
         say("# %.2f Gbit/s" % transfer(alice, bob))
         for node in (alice, bob):
             anon, rss = node.memory_kib()
             expect(anon <= BULK_ANON, "%s after %d MiB: %d KiB private (limit %d), %d KiB resident" % (
                 node.name, BULK_MIB, anon, BULK_ANON, rss))
+        ended = time.monotonic()
         for node in (alice, bob):
             wait_until("%s has given its buffers back" % node.name, BACK_S,
-                       lambda n=node: n.memory_kib()[0] <= before[n] + BACK_KIB, every_s=1)
+                       lambda n=node: n.memory_kib()[0] <= before[n] + BACK_KIB, every_s=1, since=ended)
+        time.sleep(max(0, ended + QUIET_S - time.monotonic()))
+        idle((alice, bob, coord))
 
 
 if __name__ == "__main__":
