@@ -192,9 +192,8 @@ void status_wipe(struct status *s)
 	for (size_t i = 0; i < tail_map.n_fields; i++)
 		jsonmap_wipe_field(&tail_fields[i], s);
 	jsonmap_wipe_field(&own_fields[0], s);
-	jsonmap_wipe(&head_map, s);
 	free((void *)s->health_codes);
-	s->health_codes = NULL;
+	jsonmap_wipe(&head_map, s); /* clears all of 's' */
 }
 
 int status_add_health(struct status *s, const char *code, const char *text)
