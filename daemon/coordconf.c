@@ -106,9 +106,6 @@ static int check(const struct coordconf *c, const struct coordurl *u, const stru
 		return refuse(why, "--domain is not a DNS name such as mesh.internal");
 	if (ip_is_unspecified(&u->ip) || ip_is_multicast(&u->ip))
 		return refuse(why, "--url names no host: nodes cannot connect to this address");
-	if (prefix_contains(&c->pool4, &u->ip))
-		return refuse(why, "--url is an address that the mesh gives out itself: nodes reach it only after they "
-				   "have joined (another range for them: --pool4)");
 	if (!*c->cert != !*c->key)
 		return refuse(why, "--cert and --key belong together");
 	if (u->is_https && !*c->cert && !c->behind_proxy)

@@ -576,6 +576,16 @@ static void warn_line(char *warn, const char *line)
 	(void)snprintf(warn + n, COORDROLE_WARN_MAX - n, "%s%s", n ? "\n" : "", line);
 }
 
+/* In the pool, and not of a network that this host has anyway (a provider's, behind carrier-grade NAT). */
+static bool is_mesh_address(const struct coordrole *r, const struct coordconf *c, const struct coordurl *u)
+{
+	const struct prefix host = { .ip = u->ip, .bits = 32 };
+	char what[HOSTNET_TEXT_MAX];
+
+	return prefix_contains(&c->pool4, &u->ip) &&
+	       !hostnet_uses(&host, r->cfg.ifname ? r->cfg.ifname : "", what);
+}
+
 static void add_warnings(const struct coordrole *r, const struct coordconf *c, const struct coordurl *u, char *warn)
 {
 	char what[HOSTNET_TEXT_MAX], line[HOSTNET_TEXT_MAX + 120];
@@ -670,6 +680,12 @@ int coordrole_enable(struct coordrole *r, struct mono now, const struct coordrol
 
 	if (err)
 		return err;
+	if (is_mesh_address(r, &next, &url)) {
+		(void)snprintf(why, COORDROLE_ERR_MAX, "--url is an address that the mesh gives out itself: nodes reach it "
+						       "only after they have joined (another range for them: --pool4)");
+		coordconf_wipe(&next);
+		return -EINVAL;
+	}
 	add_warnings(r, &next, &url, warn);
 	err = open_store(r, why);
 	if (err) {

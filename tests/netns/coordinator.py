@@ -156,6 +156,11 @@ def another_url(coord, url):
     expect("only on port 443" in warned and "old URL" in warned, "both warnings: " + warned.strip())
     serves("under the new URL")
     expect(coord.ctl("get", "--json").stdout.find(":8443") > 0 or ":8443" in json.dumps(coord.status()), "and knows it")
+    # A provider's network may lie in the mesh's pool: an address that the host has is no mistake.
+    coord.host.ip("addr add 100.65.1.2/24 dev eth0")
+    warned = coord.ctl("coordinator", "enable", "--url", "http://100.65.1.2:443").stderr
+    expect("overlaps the pool" in warned, "a warning: " + warned.strip())
+    coord.host.ip("addr del 100.65.1.2/24 dev eth0")
     coord.ctl("coordinator", "enable", "--url", url)
     serves("again")
 
