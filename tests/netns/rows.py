@@ -90,6 +90,8 @@ def relayed(relay, alice, bob):
     expect(len(line.splitlines()) == 1, "one line")
     says(alice, "meshctl ping -c 1 bob", r"^pong from bob \(%s\) via peer-relay\(198\.51\.100\.2:40000:vni:\d+\) in (\d+ms|0s)\n$"
          % re.escape(bob.addr()))
+    wait_until("the round trip through the relay is measured", 10, lambda: alice.host.pings(bob.addr()) and
+               re.search(r" yes +\d", alice.ctl("relay", "servers", quiet=True).stdout), 0.3)
     says(alice, "meshctl relay servers", r"relay +100\.64\.0\.2 +yes +\d[0-9.]*ms +1 ")
     expect(metric(alice, "meshd_peer_relay_latency_seconds") > 0, "the latency through the relay is told")
     names = says(relay, "meshctl metrics", "tailscaled_peer_relay_endpoints")
