@@ -188,7 +188,7 @@ static int run_bash(struct cli *c, const struct flags *f, int n_args, char *cons
 		      "# bash completion of %s\n"
 		      "_%s() {\n"
 		      "\tlocal line=\"${COMP_LINE:0:COMP_POINT}\" words cur\n"
-		      "\tread -ra words <<<\"$line\"\n"
+		      "\tread -r -a words <<<\"$line\"\n"
 		      "\t[[ $line == *' ' ]] && words+=(\"\")\n"
 		      "\tmapfile -t COMPREPLY < <(%s __complete -- \"${words[@]:1}\" 2>/dev/null | cut -f1)\n"
 		      "\t[[ ${COMPREPLY[0]} == *= ]] && compopt -o nospace\n"

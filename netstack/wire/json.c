@@ -127,8 +127,6 @@ static const char *skip_space(const char *p, const char *end)
 
 static bool scan_space(struct scan *s)
 {
-	const char *end = s->text + s->size;
-
 	while (s->at < s->size) {
 		const char *after;
 
@@ -140,7 +138,7 @@ static bool scan_space(struct scan *s)
 			break;
 		if (!(s->flags & JSON_HUJSON))
 			return refuse(s, "comments are not allowed here");
-		after = comment_end(s->text + s->at, end);
+		after = comment_end(s->text + s->at, s->text + s->size);
 		if (!after)
 			return refuse(s, "a comment without an end, or a stray '/'");
 		s->at = (size_t)(after - s->text);
