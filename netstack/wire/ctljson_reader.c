@@ -193,7 +193,8 @@ int ctl_map_reader_push(struct ctl_map_reader *r, const char *p, size_t size)
 		else
 			structure(r, *p);
 		keep(r, r->in_elem ? &r->elem : &r->rest, p, 1);
-		if (r->in_elem && !r->in_string && r->depth == LISTS_DEPTH && *p == '}')
+		/* Whichever bracket closes it: the check of the element finds the wrong one. */
+		if (r->in_elem && !r->in_string && r->depth == LISTS_DEPTH && (*p == '}' || *p == ']'))
 			take_element(r);
 		p++;
 		size--;
