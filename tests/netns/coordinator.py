@@ -141,7 +141,10 @@ def refusals(coord, url):
             ("--node-expiry", "--url", url, "--node-expiry", "-1h")]:
         coord.refuses(FAILED, words, "coordinator", "enable", *flags, quiet=True)
     busy.close()
-    expect(state() == before, "all is as it was, the connections too")
+    after = state()
+    # The last of the nodes may still be on their way back.
+    expect(after.pop("Connections") >= before.pop("Connections"), "no connection was cut")
+    expect(after == before, "all else is as it was")
     with open(os.path.join(coord.lab.dir, coord.log)) as f:
         expect(f.read().count("coordinator: off") == offs, "and nobody was disconnected")
 

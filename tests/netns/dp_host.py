@@ -41,7 +41,7 @@ def main():
                    "table 52 leads to the peer")
             t.pings()
             link = a.run("ip", "-d", "link", "show", "dp0", quiet=True).stdout
-            expect("mtu 1280" in link and "qlen 1000" in link, "MTU 1280 and queue length 1000")
+            expect("mtu 1280" in link and "qlen 2500" in link, "MTU 1280 and queue length 2500")
             expect("fe80" not in a.run("ip", "addr", "show", "dp0", quiet=True).stdout, "no link-local address")
 
             a.ip("rule del priority 5270")
