@@ -24,7 +24,8 @@ from context import Context  # noqa: E402
 from lab import Failure, say  # noqa: E402
 from record import Recorder, environment  # noqa: E402
 
-QUICK_ROUNDS, QUICK_SECONDS = 1, 1
+WHOLE = {"rounds": 5, "extra": 2, "seconds": 3, "idle_seconds": 60, "gigabytes": 10}
+QUICK = {"rounds": 1, "extra": 0, "seconds": 1, "idle_seconds": 10, "gigabytes": 0.5}
 EXIT_SKIP = 77
 
 
@@ -33,11 +34,11 @@ def parse(argv):
                                 description="Measures meshd beside its peers on this machine.",
                                 epilog="Benchmarks: %s. Without a name: all." % ", ".join(benchmarks.NAMES))
     o.add_argument("benchmarks", nargs="*", metavar="BENCHMARK")
-    o.add_argument("--rounds", type=int, default=5, help="interleaved rounds (default 5)")
-    o.add_argument("--extra", type=int, default=2, help="more rounds at most, for those the control rejects (default 2)")
-    o.add_argument("--seconds", type=int, default=3, help="length of one transfer (default 3)")
-    o.add_argument("--idle-seconds", type=int, default=60, help="length of idle's and rss's rests (default 60)")
-    o.add_argument("--gigabytes", type=float, default=10, help="what rss sends through each tunnel (default 10)")
+    o.add_argument("--rounds", type=int, help="interleaved rounds (default 5)")
+    o.add_argument("--extra", type=int, help="more rounds at most, for those the control rejects (default 2)")
+    o.add_argument("--seconds", type=int, help="length of one transfer (default 3)")
+    o.add_argument("--idle-seconds", type=int, help="length of idle's and rss's rests (default 60)")
+    o.add_argument("--gigabytes", type=float, help="what rss sends through each tunnel (default 10)")
     o.add_argument("--quick", action="store_true", help="one short round: shows that it works, not more")
     o.add_argument("--profile", choices=("passthrough", "nic", "both"), default="both")
     o.add_argument("--tailscaled", metavar="PATH", help="tailscale, and derper if it is to be measured, lie beside it")
@@ -51,11 +52,14 @@ def parse(argv):
     unknown = set(options.benchmarks) - set(benchmarks.NAMES)
     if unknown:
         o.error("no such benchmark: %s" % ", ".join(sorted(unknown)))
-    if options.rounds < 1 or options.seconds <= 0:
-        o.error("--rounds and --seconds must be positive")
-    if options.quick:
-        options.rounds, options.seconds, options.extra = QUICK_ROUNDS, QUICK_SECONDS, 0
-        options.idle_seconds, options.gigabytes = min(options.idle_seconds, 10), min(options.gigabytes, 0.5)
+    for name, value in (QUICK if options.quick else WHOLE).items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
+    for name in WHOLE:
+        if getattr(options, name) < (0 if name == "extra" else 1e-3):
+            o.error("--%s is too small" % name.replace("_", "-"))
+    if any("=" not in w for w in options.wireguard):
+        o.error("--wireguard wants NAME=PATH")
     return options
 
 
@@ -67,11 +71,11 @@ def profiles(module, chosen):
 
 
 def run_one(name, profile, options, programs, out, env):
-    """Returns False when the benchmark failed; what it had measured by then is kept."""
+    """Returns 0, 1 when the benchmark failed, or EXIT_SKIP; what it had measured by then is kept."""
     recorder = Recorder(out, name, profile, env)
     try:
         benchmarks.find(name).run(Context(options, programs, recorder))
-        return True
+        return 0
     except Failure as e:
         recorder.note("failed: %s" % e)
     except Exception as e:  # one benchmark's defect is not the end of the others; it is shown and the run fails
@@ -79,10 +83,10 @@ def run_one(name, profile, options, programs, out, env):
         recorder.note("failed: %s: %s" % (type(e).__name__, e))
     except SystemExit as e:  # the lab's way to end: it has said why
         recorder.note("skipped: no namespaces here" if e.code == EXIT_SKIP else "failed: see the log")
-        return e.code == EXIT_SKIP
+        return EXIT_SKIP if e.code == EXIT_SKIP else 1
     finally:
         recorder.flush()
-    return False
+    return 1
 
 
 def measure(options, out):
@@ -91,28 +95,29 @@ def measure(options, out):
     programs = peers.find_all(options, build_dir)
     for name, reason in sorted(programs.absent.items()):
         say("# left out: %s: %s" % (name, reason))
-    env, failed = environment(), []
+    env, ended = environment(), {0: [], 1: [], EXIT_SKIP: []}
     for name in options.benchmarks or benchmarks.NAMES:
         for profile in profiles(benchmarks.find(name), options.profile):
             begin = time.monotonic()
-            if not run_one(name, profile, options, programs, out, env):
-                failed.append("%s (%s)" % (name, profile))
+            ended[run_one(name, profile, options, programs, out, env)].append("%s (%s)" % (name, profile))
             say("# %s (%s) took %.0f s" % (name, profile, time.monotonic() - begin))
-    return failed
+    return ended[1], ended[EXIT_SKIP]
 
 
 def main():
     options = parse(sys.argv[1:])
-    out, failed = os.path.join(options.out, "results.jsonl"), []
+    out, failed, skipped = os.path.join(options.out, "results.jsonl"), [], []
     os.makedirs(options.out, exist_ok=True)
     if not options.report and not options.results:
-        failed = measure(options, out)
+        failed, skipped = measure(options, out)
     results.show(out, options.out)
     if options.results:
         results.write_results(out, HERE, os.path.join(HERE, "..", "..", "README.md"))
     if failed:
         say("FAILED: " + ", ".join(failed))
-    return 1 if failed else 0
+    if skipped:
+        say("skipped: " + ", ".join(skipped))
+    return 1 if failed else EXIT_SKIP if skipped else 0
 
 
 if __name__ == "__main__":

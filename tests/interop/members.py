@@ -47,7 +47,7 @@ def keys(coord, ada, guest, url):
     ada.up(url, used)
     revoked = coord.key()
     coord.ctl("coordinator", "keys", "revoke", coord.ctl("coordinator", "keys", "list").stdout.splitlines()[-1].split()[0])
-    for words, key in (("used", used), ("revoked", revoked), ("auth key", used[:-4] + "0000"), ("auth key", "nonsense")):
+    for words, key in (("already used", used), ("revoked", revoked), ("auth key", used[:-4] + "0000"), ("auth key", "nonsense")):
         done = guest.ctl("up", "--login-server=" + url, "--auth-key=" + key, "--accept-dns=false", "--netfilter-mode=off",
                          "--hostname=guest", "--timeout=4s", check=False)
         said = (done.stderr + " ".join(guest.status(check=False).get("Health") or [])).lower()

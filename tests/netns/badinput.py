@@ -25,9 +25,9 @@ POLICY_ERRORS = [
     ('{\n  "grants": [{"src": ["*"], "dst": ["*"]}],\n}', "2:"),
     ('{\n\n  "no_such_section": [],\n}', "3:"),
     ('{"grants": [{"src": ["tag:none"], "dst": ["*"], "ip": ["*"]}]}', "tag:none"),
-    ('{"acls": [], "acls": []}', "1:"),
-    ('{"acls": [{"action": "deny", "src": ["*"], "dst": ["*:*"]}]}', "1:"),
-    ("[" * 20000, "1:"),
+    ('{"acls": [], "acls": []}', 'is there twice: first in line 1'),
+    ('{"acls": [{"action": "deny", "src": ["*"], "dst": ["*:*"]}]}', '1:22: action "deny" is not supported'),
+    ("[" * 20000, "nested too deeply"),
     ('{"grants": [{"src": ["*"], "dst": ["*"], "app": {"tailscale.com/cap/relay": {}}}]}', "1:"),
 ]
 
@@ -87,11 +87,11 @@ def policies(coord):
     for text, words in POLICY_ERRORS:
         coord.refuses(FAILED, words, "coordinator", "policy", "set", "-", input=text, quiet=True)
         expect(coord.ctl("coordinator", "policy", "get", quiet=True).stdout == before, "the old policy is in force")
-    coord.refuses(FAILED, "", "coordinator", "policy", "set", "/nowhere/policy.hujson")
+    coord.refuses(FAILED, "No such file", "coordinator", "policy", "set", "/nowhere/policy.hujson")
     coord.refuses(FAILED, "tagOwners", "coordinator", "keys", "create", "--tags", "tag:undefined")
-    coord.refuses(FAILED, "", "coordinator", "nodes", "delete", "no-such-node")
-    coord.refuses(FAILED, "", "coordinator", "enable", "--url", "ftp://198.51.100.1")
-    coord.refuses(FAILED, "", "coordinator", "enable", "--url", "https://mesh.example.com")
+    coord.refuses(FAILED, "no node \"no-such-node\"", "coordinator", "nodes", "delete", "no-such-node")
+    coord.refuses(FAILED, "want http://HOST", "coordinator", "enable", "--url", "ftp://198.51.100.1")
+    coord.refuses(FAILED, "needs --cert and --key", "coordinator", "enable", "--url", "https://mesh.example.com")
 
 
 def auth_keys(coord, alice, other, url):

@@ -64,9 +64,12 @@ def address_change(scene):
     wait_until("the new address is announced", ANNOUNCED_S + 0.3,
                lambda: any(a.startswith(new + ":") for a in scene.addrs("pub")), since=since)
     host.sysctl("net.ipv4.conf.all.promote_secondaries", 1)
+    since = time.monotonic()
     host.ip("addr del %s/24 dev eth0" % old)
     host.ip("route replace default via 198.51.100.254")
     wait_until("alice reaches pub there", 10, lambda: scene.alice.host.pings(scene.pub.addr()))
+    wait_until("and the lost one is withdrawn", LEARNED_S + 15,
+               lambda: not any(a.startswith(old + ":") for a in scene.addrs("pub")), since=since)
 
 
 def main():
@@ -82,7 +85,7 @@ def main():
               lambda: direct_by(scene.natb))
         scene.alice.host.ip("link set eth0 up")
         scene.alice.host.ip("route add default via %s metric 100" % scene.nata.inside)
-        wait_until("eth0 is back and preferred", LEARNED_S + 15, lambda: scene.alice.host.pings(scene.bob.addr()) and
+        wait_until("eth0 is back and preferred", 20, lambda: scene.alice.host.pings(scene.bob.addr()) and
                    direct_by(scene.nata))
         moves(scene, "the NAT forgets its mappings", scene.nata.forget, lambda: direct_by(scene.nata))
         address_change(scene)
