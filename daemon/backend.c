@@ -45,10 +45,10 @@ static int backend_status(void *ctx, bool peers, struct status *s)
 		s->meshd.server = strdup(coordrole_url(m->coord));
 	}
 	if (m->host_error[0])
-		return status_add_health(s, "router-health", m->host_error);
-	if (store_health(m->store))
-		return status_add_health(s, "state-store-health", store_health(m->store));
-	return 0;
+		err = status_add_health(s, "router-health", m->host_error);
+	if (!err && store_health(m->store))
+		err = status_add_health(s, "state-store-health", store_health(m->store));
+	return err;
 }
 
 static void set_text(char **field, const char *text)

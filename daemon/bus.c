@@ -5,6 +5,7 @@
  * reference, so that the next one is told as what is different. Spec: localapi 4, 5. */
 #include "config.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -228,13 +229,13 @@ static void send_news(struct meshd *m, struct news *w, bool is_self)
 		free(texts[i]);
 }
 
-static void tell_change(struct meshd *m, const struct netmap *map, uint64_t masks)
+static int tell_change(struct meshd *m, const struct netmap *map, uint64_t masks)
 {
 	struct netmap_change c = { 0 };
 	struct news w = { 0 };
 
 	if (netmap_diff(m->bus_map, map, &c) < 0)
-		return;
+		return -ENOMEM;
 	if (c.self_bits)
 		ctl_node_write(&w.self, NULL, netmap_self(map));
 	json_w_arr(&w.changed, NULL);
@@ -246,6 +247,7 @@ static void tell_change(struct meshd *m, const struct netmap *map, uint64_t mask
 		put_change(&w, map, &c.peers[i]);
 	send_news(m, &w, c.self_bits != 0);
 	netmap_change_wipe(&c);
+	return 0;
 }
 
 void bus_map(struct meshd *m)
@@ -257,8 +259,8 @@ void bus_map(struct meshd *m)
 	if (map == m->bus_map)
 		return;
 	masks = m->api ? api_bus_masks(m->api, &any) : 0;
-	if (any && map)
-		tell_change(m, map, masks);
+	if (any && map && tell_change(m, map, masks) < 0)
+		return; /* the next change tells both */
 	m->bus_map_due = true;
 	netmap_put(m->bus_map);
 	m->bus_map = map ? netmap_get(map) : NULL;
@@ -354,9 +356,8 @@ void bus_subscribed(void *ctx, uint64_t mask)
 	struct meshd *m = ctx;
 	const struct mono first = mono_add_s(loop_now(m->loop), mask & NOTIFY_ENGINE ? 0 : HEALTH_S);
 
-	/* What it gets first is as of now; only news follow. */
-	if (mask & NOTIFY_INITIAL_NETMAP)
-		m->bus_map_due = false;
+	/* Nobody looked at the health while nobody listened: it is told to all once, whatever it was. */
+	bytes_wipe(&m->bus_health);
 	loop_timer_set(m->loop, &m->bus_timer, mono_min(m->bus_timer.node.deadline, first));
 }
 

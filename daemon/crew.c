@@ -33,7 +33,8 @@ struct crew {
 	MESH_ALIGNED(64) _Atomic uint64_t ticket;
 	/* Parts of this generation that helpers or the worker finished; its release publishes their work. */
 	MESH_ALIGNED(64) _Atomic uint32_t n_done;
-	_Atomic bool is_over;
+	/* Read by who looks for work, all the time: not on a line that is written. */
+	MESH_ALIGNED(64) _Atomic bool is_over;
 	/* The worker's; read by who has claimed a part. */
 	crew_fn fn;
 	void *ctx;
@@ -112,9 +113,10 @@ static void *helper_main(void *arg)
 	return NULL;
 }
 
-static void wake(struct crew *c)
+/* The worker takes a part itself. */
+static void wake(struct crew *c, uint32_t n)
 {
-	for (unsigned i = 0; i < c->n; i++)
+	for (unsigned i = 0; i < c->n && i < n - 1; i++)
 		if (atomic_load_explicit(&c->helpers[i].is_asleep, memory_order_seq_cst))
 			bell_ring(&c->helpers[i].bell);
 }
@@ -134,7 +136,7 @@ void crew_run(struct crew *c, crew_fn fn, void *ctx, uint32_t n)
 	/* No helper holds an older ticket with parts left: the last run ended with none. */
 	atomic_store_explicit(&c->ticket, (uint64_t)++c->generation << 32 | n << 16,
 			      memory_order_seq_cst);
-	wake(c);
+	wake(c, n);
 	work(c, 0);
 	while (atomic_load_explicit(&c->n_done, memory_order_acquire) < n) {
 		if (--spins > 0)

@@ -74,7 +74,11 @@ static void list_unbuilt(const struct tsstate *t, uint64_t *bits, char flags[sta
 		if (!flag)
 			continue;
 		*bits |= PREF_BIT(i);
-		if (!strstr(flags, flag) && len + strlen(flag) + 3 < FLAGS_MAX)
+		/* Two settings of one flag stand behind each other or apart; the names are those of one table. */
+		for (unsigned k = 0; k < i && flag; k++)
+			if (prefs_unbuilt(&t->prefs, PREF_BIT(k)) == flag)
+				flag = NULL;
+		if (flag && len + strlen(flag) + 3 < FLAGS_MAX)
 			len += (size_t)snprintf(flags + len, FLAGS_MAX - len, "%s%s", len ? ", " : "", flag);
 	}
 	if (t->has_serve && len + 16 < FLAGS_MAX)

@@ -378,7 +378,11 @@ static int upnp_map(struct run *r)
 
 	if (err)
 		return err;
-	for (int i = 0; i < UPNP_TRIES; i++) {
+	/* The address first: a mapping without one would be left behind. */
+	if (UPNP_GetExternalIPAddress(g.urls.controlURL, g.data.first.servicetype, text) != UPNPCOMMAND_SUCCESS ||
+	    ip_parse(&r->res.external.ip, text, strlen(text)) < 0)
+		code = -1;
+	for (int i = 0; code >= 0 && i < UPNP_TRIES; i++) {
 		code = upnp_add(r, &g, port, life_s, &r->res.external.port);
 		if ((code == UPNP_BAD_ARGS || code == UPNP_ONLY_PERMANENT) && life_s)
 			life_s = 0;
@@ -387,9 +391,7 @@ static int upnp_map(struct run *r)
 		else
 			break;
 	}
-	if (code == UPNPCOMMAND_SUCCESS)
-		code = UPNP_GetExternalIPAddress(g.urls.controlURL, g.data.first.servicetype, text);
-	if (code != UPNPCOMMAND_SUCCESS || ip_parse(&r->res.external.ip, text, strlen(text)) < 0)
+	if (code != UPNPCOMMAND_SUCCESS)
 		err = -EACCES;
 	r->res.life_s = r->job.life_s; /* without an end: renewed all the same */
 	FreeUPNPUrls(&g.urls);

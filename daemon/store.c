@@ -399,12 +399,17 @@ void store_attach(struct store *s, struct loop *loop, store_written_fn written, 
 
 void store_detach(struct store *s)
 {
+	struct mono now;
+	int err;
+
 	if (!s || !s->loop)
 		return;
 	loop_job_wait(s->loop, &s->batch.job);
 	loop_timer_stop(s->loop, &s->timer);
+	now = loop_now(s->loop);
 	s->loop = NULL;
-	(void)!write_now(s); /* it has told its failure */
+	err = write_now(s);
+	s->written(s->ctx, s->ticket, err, now); /* callers still wait for what was put in the last turn */
 }
 
 void store_close(struct store *s)

@@ -419,9 +419,7 @@ static bool relay_takes(struct in *in, const struct classify *c, const struct us
 			return false;
 		in->forward->w = &in->w;
 		if (forward_batch_limit(in->forward, in->w.dp, in->now) < 0) {
-			if (in->forward)
-		free(in->forward->fair);
-	free(in->forward);
+			free(in->forward);
 			in->forward = NULL;
 			return false;
 		}
@@ -638,6 +636,8 @@ void in_free(struct in *in)
 		return;
 	worker_wipe(&in->w);
 	usock_rx_wipe(&in->rx);
+	if (in->forward)
+		free(in->forward->fair);
 	free(in->forward);
 	free(in);
 }

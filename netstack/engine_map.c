@@ -309,6 +309,14 @@ static bool push_change(struct engine *e, struct mono now, const struct routes_e
 		CONTAINER_OF(h, struct engine_item, out)->owned[1] = out;
 		h->host = (struct engine_host){ .is_up = true, .is_change = true, .routes = in, .gone = out };
 	}
+	if (!v) {
+		free(peers);
+		free(gone);
+	}
+	if (!h) {
+		free(in);
+		free(out);
+	}
 	if (!h || !peers || !gone || !in || !out)
 		return false; /* no memory: the outputs are empty, the whole view follows them */
 	for (size_t i = 0; i < c->n_gone; i++)

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Port mappings at the gateway: when they are wanted, and what follows from them. */
+#include <errno.h>
+
 #include "engine_int.h"
 
 /* May and shall this node ask? The administrator's switches, and the attribute by which nothing but TCP 443 is used. */
@@ -63,8 +65,12 @@ void epm_pump(struct engine *e, struct mono now)
 			break;
 		case PORTMAPPER_JOB:
 			o = eq_push(e, ENGINE_PORTMAP, NULL, 0);
-			if (!o)
+			if (!o) {
+				const struct portmapper_result r = { .id = out.job.id, .err = -ENOMEM };
+
+				portmapper_done(&e->pm, now, &r);
 				break;
+			}
 			item = CONTAINER_OF(o, struct engine_item, out);
 			item->portmap = out.job;
 			o->portmap = &item->portmap;

@@ -51,6 +51,7 @@ void ep_end_session(struct engine *e, struct mono now, struct epeer *p)
 	device_seen_stamp(p->dev, p->seen_stamp);
 	device_del(&e->device, p->dev);
 	p->dev = NULL;
+	p->advertised = 0; /* it has no session that the disco key could be told in */
 }
 
 void ep_set_ladder(struct engine *e, struct mono now, struct epeer *p)

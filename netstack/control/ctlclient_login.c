@@ -85,6 +85,8 @@ static void login_refused(struct ctlclient *c, const char *text)
 		c->map_at = MONO_ZERO;
 		ctlclient_save(c);
 		ctlclient_error(c, true, "the server refused: %.200s (the node stays a member as before)", text);
+		if (c->state == CTLCLIENT_NEEDS_LOGIN) /* it had asked for a visit to its page first */
+			ctlclient_set_state(c, CTLCLIENT_STARTING);
 		return;
 	}
 	c->refused = true;

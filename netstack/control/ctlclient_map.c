@@ -293,7 +293,7 @@ static void frame(struct ctlclient *c, struct mono now, const uint8_t *p, size_t
 	err = r ? zstdframe_pieces(p, size, CTLJSON_MAP_MAX, read_piece, r) : -ENOMEM;
 	if (err == -ENOBUFS)
 		(void)snprintf(why.text, sizeof(why.text), "it is too large");
-	else if (err)
+	else if (err && err != -ENOMEM)
 		(void)snprintf(why.text, sizeof(why.text), "its compression is damaged");
 	if (err)
 		ctl_map_reader_free(r);

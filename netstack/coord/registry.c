@@ -809,6 +809,7 @@ static void keep_netinfo(struct hostinfo *to, struct hostinfo *from)
 	to->working_ipv6 = from->working_ipv6;
 	to->os_has_ipv6 = from->os_has_ipv6;
 	to->mapping_varies = from->mapping_varies;
+	to->have_port_map = from->have_port_map;
 	to->upnp = from->upnp;
 	to->pmp = from->pmp;
 	to->pcp = from->pcp;

@@ -254,6 +254,19 @@ static void not_mapped(struct portmapper *p, struct mono now, int err)
 	}
 }
 
+/* What was mapped but is of no use is given back. */
+static void give_back(struct portmapper *p, const struct portmapper_result *r)
+{
+	struct portmapper_job *job;
+
+	if (p->job.kind != PORTMAPPER_MAP || r->err || !r->external.port || p->n_unmaps == PORTMAPPER_UNMAPS_MAX)
+		return;
+	job = &p->unmaps[p->n_unmaps++];
+	*job = p->job;
+	job->kind = PORTMAPPER_UNMAP;
+	job->external = r->external;
+}
+
 void portmapper_done(struct portmapper *p, struct mono now, const struct portmapper_result *r)
 {
 	int err = r->err;
@@ -262,15 +275,7 @@ void portmapper_done(struct portmapper *p, struct mono now, const struct portmap
 		return;
 	p->is_busy = false;
 	if (p->is_stale) {
-		/* What was mapped for a port that is no longer wanted, on a gateway that is, is given back. */
-		if (p->job.kind == PORTMAPPER_MAP && !err && r->external.port &&
-		    p->n_unmaps < PORTMAPPER_UNMAPS_MAX) {
-			struct portmapper_job *job = &p->unmaps[p->n_unmaps++];
-
-			*job = p->job;
-			job->kind = PORTMAPPER_UNMAP;
-			job->external = r->external;
-		}
+		give_back(p, r); /* for a port that is no longer wanted, on a gateway that is */
 		return;
 	}
 	switch (p->job.kind) {
@@ -280,6 +285,8 @@ void portmapper_done(struct portmapper *p, struct mono now, const struct portmap
 	case PORTMAPPER_MAP:
 		if (!err && (!is_reachable(p, &r->external) || r->life_s == 0)) {
 			p->refused++;
+			if (r->life_s)
+				give_back(p, r); /* behind another NAT: reachable by nobody */
 			err = -EPROTO;
 		}
 		if (err)
