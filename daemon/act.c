@@ -218,6 +218,8 @@ void act(struct meshd *m, struct mono now, const struct engine_out *o)
 		break;
 	case ENGINE_VIEW:
 		act_view(m, o);
+		if (!o->view.is_change)
+			meshd_settle(m, now);
 		break;
 	case ENGINE_KEY_INSTALL:
 		act_key_install(m, o);
@@ -227,6 +229,7 @@ void act(struct meshd *m, struct mono now, const struct engine_out *o)
 		break;
 	case ENGINE_OPEN:
 		act_open(m, now, o);
+		meshd_settle(m, now);
 		break;
 	case ENGINE_STREAM_SEND:
 		act_stream_send(m, now, o);
@@ -264,6 +267,7 @@ void act(struct meshd *m, struct mono now, const struct engine_out *o)
 		break;
 	case ENGINE_STATE:
 		bus_state(m);
+		meshd_settle(m, now);
 		break;
 	case ENGINE_PORTMAP:
 		act_portmap(m, now, o->portmap);

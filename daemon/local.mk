@@ -4,6 +4,7 @@ libdaemon_a_SOURCES = \
 	daemon/counters.c daemon/counters.h \
 	daemon/aeadpick.c daemon/aeadpick.h \
 	daemon/crew.c daemon/crew.h \
+	daemon/filepages.c daemon/filepages.h \
 	daemon/dp.c daemon/dp_poll.c daemon/dp_relay.c daemon/dp.h daemon/dpstate.h \
 	daemon/forward.c \
 	daemon/loop.c daemon/loop.h \
@@ -68,6 +69,8 @@ check_PROGRAMS += tests/unit/test_coordstore
 tests_unit_test_coordstore_LDADD = libdaemon.a $(LDADD) $(SQLITE_LIBS)
 check_PROGRAMS += tests/unit/test_nft
 tests_unit_test_nft_LDADD = libdaemon.a $(LDADD)
+check_PROGRAMS += tests/unit/test_filepages
+tests_unit_test_filepages_LDADD = libdaemon.a $(LDADD)
 check_PROGRAMS += tests/unit/test_hostnet
 tests_unit_test_hostnet_LDADD = libdaemon.a $(LDADD)
 check_PROGRAMS += tests/unit/test_slots

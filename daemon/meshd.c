@@ -3,6 +3,7 @@
 #include "daemon/meshd.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -16,6 +17,7 @@
 
 #include "daemon/aeadpick.h"
 #include "daemon/crew.h"
+#include "daemon/filepages.h"
 #include "daemon/api_coord.h"
 #include "relay/relayserver.h"
 
@@ -88,6 +90,24 @@ static void relay_due(void *ctx, struct mono now)
 	relaystat_collect(m);
 	relaystat_rate(m);
 	loop_timer_set(m->loop, &m->relay_timer, mono_add_s(now, MESHD_RELAY_STATS_S));
+}
+
+static void settle_due(void *ctx, struct mono now)
+{
+	struct meshd *m = ctx;
+
+	(void)now;
+	m->is_settling = false;
+	(void)malloc_trim(0);
+	filepages_release();
+}
+
+void meshd_settle(struct meshd *m, struct mono now)
+{
+	if (m->is_settling)
+		return;
+	m->is_settling = true;
+	loop_timer_set(m->loop, &m->settle_timer, mono_add_s(now, MESHD_SETTLE_S));
 }
 
 static void keys_stored(void *ctx, struct mono now)
@@ -435,8 +455,10 @@ static void set_timers(struct meshd *m, struct mono now)
 	m->engine_timer = (struct loop_timer){ .fn = engine_due, .ctx = m };
 	m->tls_timer = (struct loop_timer){ .fn = tls_due, .ctx = m };
 	m->relay_timer = (struct loop_timer){ .fn = relay_due, .ctx = m };
+	m->settle_timer = (struct loop_timer){ .fn = settle_due, .ctx = m };
 	bus_init(m);
 	loop_timer_set(m->loop, &m->relay_timer, mono_add_s(now, MESHD_RELAY_STATS_S));
+	meshd_settle(m, now);
 }
 
 static void close_all(struct meshd *m)

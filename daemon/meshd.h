@@ -40,6 +40,7 @@ enum {
 	MESHD_WAITERS_MAX = 16,
 	MESHD_READY_MAX = 64,
 	MESHD_RELAY_STATS_S = 5,
+	MESHD_SETTLE_S = 2,    /* after the work that memory is given back for began */
 	MESHD_FIREWALL_S = 2,  /* how old the knowledge about the firewall may be */
 	MESHD_COUNTERS_MAX = 128,
 	MESHD_WHOIS_CAPS_MAX = 64,
@@ -80,6 +81,8 @@ struct meshd {
 
 	struct loop_fd tls_watch;
 	struct loop_timer engine_timer, tls_timer, relay_timer;
+	struct loop_timer settle_timer;
+	bool is_settling; /* the timer runs */
 
 	/* Streams with bytes to take and no room yet. */
 	uint32_t ready[MESHD_READY_MAX];
@@ -124,6 +127,9 @@ struct meshd {
 int meshd_run(struct meshd *m, struct conf *conf, int argc, char **argv);
 /* Lets edges and engine talk until both are quiet. */
 void meshd_turn(struct meshd *m, struct mono now);
+/* Work began that is done once and long not again (start, join, a connection, a whole map): shortly afterwards what
+ * it used of memory is given back. */
+void meshd_settle(struct meshd *m, struct mono now);
 
 /* SIGHUP: reads the configuration file again and applies what changed. */
 void meshd_reload(struct meshd *m, struct mono now);

@@ -19,8 +19,8 @@ IDLE_S = 20
 QUIET_S = 50  # until a session without traffic counts as idle, and the ladder stops looking at its path
 JOIN_S = 2  # goal 0.5
 # KiB: private memory and resident set (the libraries' pages are shared by all processes).
-NODE_ANON, NODE_RSS = 5 * 1024, 22 * 1024
-ALL_ANON, ALL_RSS = 10 * 1024, 28 * 1024
+NODE_ANON, NODE_RSS = 5 * 1024, 20 * 1024
+ALL_ANON, ALL_RSS = 10 * 1024, 22 * 1024
 BULK_MIB = 1536
 BULK_ANON = 10 * 1024
 BACK_S, BACK_KIB = 60, 512  # then within so much of the idle figure
