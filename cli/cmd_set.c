@@ -40,6 +40,15 @@ static int dry_run(struct cli *c, const struct prefs_edit *e, const struct prefs
 	return EXIT_OK;
 }
 
+/* `up` shows it among the health warnings. */
+static void warn_snat(struct cli *c, const struct flags *f, const struct prefs *now)
+{
+	if (now->n_advertise_routes && !now->no_snat &&
+	    (flags_is_set(f, "advertise-routes") || flags_is_set(f, "advertise-exit-node")))
+		(void)fprintf(c->err, "Warning: sources are not translated in this build: hosts behind the advertised "
+				      "routes need a route back (--snat-subnet-routes=false says that they have one)\n");
+}
+
 static int apply(struct cli *c, const struct flags *f, struct prefs_edit *e, bool needs_old)
 {
 	bool dry = flags_bool(f, "dry-run");
@@ -56,6 +65,7 @@ static int apply(struct cli *c, const struct flags *f, struct prefs_edit *e, boo
 		err = settings_send(c, e, &now);
 	if (!err && !dry) {
 		settings_warn(c, f, &now);
+		warn_snat(c, f, &now);
 		if (flags_is_set(f, "relay-server-port") || flags_bool(f, "advertise-relay-server"))
 			settings_warn_relay(c, &now);
 	}
@@ -167,6 +177,9 @@ static int print_get(struct cli *c, const struct flags *f, const struct prefs *p
 		struct bytes v = { 0 };
 
 		if (name && strcmp(name, settings_name(i)) != 0)
+			continue;
+		/* The line is for "set", which must take it. */
+		if (as_flags && !c->compat && settings_is_refused(i, p))
 			continue;
 		settings_value(i, p, &v);
 		if (as_flags) {

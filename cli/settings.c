@@ -197,7 +197,7 @@ int settings_edit(struct cli *c, const struct flags *f, struct prefs_edit *e, bo
 		err = check_risks(c, f);
 	if (!err && flags_bool(f, "remote-config"))
 		err = out_error(c, "remote-config is not supported");
-	unbuilt = prefs_unbuilt(&e->prefs, e->mask);
+	unbuilt = prefs_unbuilt_typed(&e->prefs, e->mask);
 	if (!err && unbuilt)
 		err = out_unsupported(c, "not in this build: %s", unbuilt);
 	if (err)
@@ -251,8 +251,6 @@ static void warn_forwarding(struct cli *c)
 
 void settings_warn(struct cli *c, const struct flags *f, const struct prefs *now)
 {
-	if (flags_is_set(f, "netfilter-mode") && now->netfilter_mode == PREFS_NETFILTER_NODIVERT)
-		(void)fprintf(c->out, "Warning: netfilter=nodivert; add iptables calls to ts-* chains manually.\n");
 	if (flags_is_set(f, "netfilter-mode") && now->netfilter_mode == PREFS_NETFILTER_OFF)
 		(void)fprintf(c->out, "Warning: netfilter=off; configure iptables yourself.\n");
 	if (flags_bool(f, "auto-update"))
@@ -540,6 +538,17 @@ const char *settings_name(size_t i)
 bool settings_is_bool(size_t i)
 {
 	return settings[i].is_bool;
+}
+
+bool settings_is_refused(size_t i, const struct prefs *p)
+{
+	for (unsigned k = 0; k < PREF_N; k++) {
+		const char *flag = prefs_unbuilt_typed(p, PREF_BIT(k));
+
+		if (flag && strcmp(flag + 2, settings[i].name) == 0)
+			return true;
+	}
+	return false;
 }
 
 void settings_value(size_t i, const struct prefs *p, struct bytes *out)

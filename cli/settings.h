@@ -14,9 +14,9 @@
 
 /* The flags, for a command's own table. */
 #define SETTINGS_FLAGS \
-	{ "accept-dns", FLAG_BOOL, "true", "accept DNS configuration from the admin panel", NULL, false }, \
+	{ "accept-dns", FLAG_BOOL, "true", "accept DNS configuration; MagicDNS is not in this build, false ends the warning about it", NULL, false }, \
 	{ "accept-routes", FLAG_BOOL, "false", "accept routes advertised by other nodes", NULL, false }, \
-	{ "advertise-connector", FLAG_BOOL, "false", "offer to be an app connector", NULL, false }, \
+	{ "advertise-connector", FLAG_BOOL, "false", "not in this build", NULL, false }, \
 	{ "advertise-exit-node", FLAG_BOOL, "false", \
 	  "offer to be an exit node for internet traffic for the tailnet", NULL, false }, \
 	{ "advertise-relay-server", FLAG_BOOL, "false", \
@@ -29,12 +29,12 @@
 	  NULL, false }, \
 	{ "auto-update", FLAG_BOOL, "false", "accepted for compatibility; the package manager updates", NULL, \
 	  false }, \
-	{ "exit-node", FLAG_STRING, NULL, "exit node (IP, base name or auto:any), or empty string to not use one", \
+	{ "exit-node", FLAG_STRING, NULL, "not in this build; only the empty string is accepted", \
 	  NULL, false }, \
 	{ "exit-node-allow-lan-access", FLAG_BOOL, "false", \
-	  "allow direct access to the local network when routing traffic via an exit node", NULL, false }, \
+	  "not in this build", NULL, false }, \
 	{ "hostname", FLAG_STRING, NULL, "hostname to use instead of the one provided by the OS", NULL, false }, \
-	{ "netfilter-mode", FLAG_STRING, "on", "netfilter mode (one of on, nodivert, off)", NULL, false }, \
+	{ "netfilter-mode", FLAG_STRING, "on", "who manages firewall rules; only off is accepted, this build manages none", NULL, false }, \
 	{ "nickname", FLAG_STRING, NULL, "nickname for the current account", NULL, false }, \
 	{ "operator", FLAG_STRING, NULL, "Unix username to allow to operate meshd without sudo", NULL, false }, \
 	{ "relay-server-port", FLAG_STRING, NULL, \
@@ -47,11 +47,11 @@
 	{ "report-posture", FLAG_BOOL, "false", "accepted for compatibility", "posture-checking", false }, \
 	{ "shields-up", FLAG_BOOL, "false", "don't allow incoming connections", NULL, false }, \
 	{ "snat-subnet-routes", FLAG_BOOL, "true", \
-	  "source NAT traffic to local routes advertised with --advertise-routes", NULL, false }, \
-	{ "ssh", FLAG_BOOL, "false", "run an SSH server, permitting access per tailnet admin's policy", NULL, \
+	  "source NAT traffic to advertised routes; only false is accepted, sources are not translated in this build", NULL, false }, \
+	{ "ssh", FLAG_BOOL, "false", "not in this build", NULL, \
 	  false }, \
 	{ "stateful-filtering", FLAG_BOOL, "false", \
-	  "apply stateful filtering to forwarded packets (subnet routers, exit nodes, and so on)", NULL, false }, \
+	  "not in this build", NULL, false }, \
 	{ "static-endpoints", FLAG_STRING, NULL, \
 	  "fixed `IP:port` endpoints of this node to advertise (comma-separated), or empty string for none", NULL, \
 	  false }, \
@@ -84,6 +84,8 @@ MESH_MUST_USE int settings_send(struct cli *c, const struct prefs_edit *e, struc
 /* The settings in alphabetical order, as `get` names them; null at the end. */
 const char *settings_name(size_t i);
 bool settings_is_bool(size_t i);
+/* Would `set` refuse the value that the i-th setting has, because it is not in this build? */
+bool settings_is_refused(size_t i, const struct prefs *p);
 /* The value of the i-th setting as text, appended with a final NUL that is not counted. */
 void settings_value(size_t i, const struct prefs *p, struct bytes *out);
 

@@ -334,10 +334,11 @@ static void write_profile(struct json_w *w, const char *key, const struct prefs 
 			  const struct status *s)
 {
 	const char *domain = s->tailnet && s->tailnet->name ? s->tailnet->name : "";
+	const char *login = p->login.login_name ? p->login.login_name : "";
 
 	json_w_obj(w, key);
 	json_w_str(w, "ID", p->login.login_name ? "0001" : "");
-	json_w_str(w, "Name", p->login.login_name ? p->login.login_name : "");
+	json_w_str(w, "Name", p->profile_name && *p->profile_name ? p->profile_name : login); /* --nickname */
 	json_w_obj(w, "NetworkProfile");
 	json_w_str(w, "MagicDNSName", s->magic_dns_suffix ? s->magic_dns_suffix : "");
 	json_w_str(w, "DomainName", domain);
@@ -346,7 +347,7 @@ static void write_profile(struct json_w *w, const char *key, const struct prefs 
 	json_w_str(w, "Key", p->login.login_name ? "profile-0001" : "");
 	json_w_obj(w, "UserProfile");
 	json_w_i64(w, "ID", p->login.user_id);
-	json_w_str(w, "LoginName", p->login.login_name ? p->login.login_name : "");
+	json_w_str(w, "LoginName", login);
 	json_w_str(w, "DisplayName", p->login.display_name ? p->login.display_name : "");
 	json_w_end(w);
 	json_w_str(w, "NodeID", p->login.node_id ? p->login.node_id : "");

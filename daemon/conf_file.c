@@ -280,7 +280,7 @@ int conf_parse_file(struct conf *c, const char *name, const char *text, size_t l
 	cJSON_Delete(json);
 	if (!ret && r.exit_node)
 		ret = add_exit_routes(&r);
-	unbuilt = prefs_unbuilt(&c->edit.prefs, c->edit.mask);
+	unbuilt = prefs_unbuilt_typed(&c->edit.prefs, c->edit.mask);
 	if (!ret && unbuilt)
 		ret = conf_fail(err, 77, "%s: not in this build: %s", name, unbuilt);
 	c->locked = c->locked_all ? PREF_BIT(PREF_N) - 1 : c->edit.mask;

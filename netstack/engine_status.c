@@ -9,6 +9,10 @@
 #include "wire/disco.h"
 
 #define WARN_ROUTES "Some peers are advertising routes but --accept-routes is false"
+#define WARN_SNAT "Routes are advertised, but this build does not translate the sources of their traffic: hosts " \
+		  "behind them need a route back. When they have one, say so with --snat-subnet-routes=false"
+#define WARN_DNS "MagicDNS is not in this build: this host does not resolve the names of peers. " \
+		 "--accept-dns=false hides this"
 
 /* Copies; an allocation that fails is remembered in '*bad', so that a filler asks once at its end. */
 static char *dup_text(const char *text, bool *bad)
@@ -318,6 +322,23 @@ static bool has_unaccepted_routes(const struct engine *e)
 	return false;
 }
 
+/* The control server's DNS asks for what this build lacks. */
+static bool wants_dns(const struct engine *e)
+{
+	const struct dns_config *d = e->map ? netmap_dns(e->map) : NULL;
+
+	return e->prefs.corp_dns && d && (d->proxied || d->n_resolvers || d->n_routes);
+}
+
+/* What is on by default and not in this build: told where somebody could rely on it (cli 0.3, 2.1). */
+static void fill_unbuilt(const struct engine *e, struct status *s, bool *bad)
+{
+	if (e->prefs.n_advertise_routes && !e->prefs.no_snat)
+		add_health(s, "snat-not-built", WARN_SNAT, bad);
+	if (wants_dns(e))
+		add_health(s, "magicdns-not-built", WARN_DNS, bad);
+}
+
 static void fill_health(const struct engine *e, struct mono now, struct status *s, bool *bad)
 {
 	const struct engine_state st = engine_state(e);
@@ -348,6 +369,7 @@ static void fill_health(const struct engine *e, struct mono now, struct status *
 	}
 	if (has_unaccepted_routes(e))
 		add_health(s, "accept-routes-off", WARN_ROUTES, bad);
+	fill_unbuilt(e, s, bad);
 	n = e->map ? netmap_health(e->map, &texts) : 0;
 	for (size_t i = 0; i < n; i++)
 		add_health(s, "control-health", texts[i], bad);

@@ -255,6 +255,15 @@ int prefs_check(const struct prefs *p, char err[static PREFS_ERR_MAX])
 	return ret;
 }
 
+const char *prefs_unbuilt_typed(const struct prefs *p, uint64_t mask)
+{
+	if (mask & PREF_BIT(PREF_NO_SNAT) && !p->no_snat)
+		return "--snat-subnet-routes";
+	if (mask & PREF_BIT(PREF_NETFILTER_MODE) && p->netfilter_mode != PREFS_NETFILTER_OFF)
+		return "--netfilter-mode";
+	return prefs_unbuilt(p, mask);
+}
+
 const char *prefs_unbuilt(const struct prefs *p, uint64_t mask)
 {
 	const struct {
@@ -272,6 +281,7 @@ const char *prefs_unbuilt(const struct prefs *p, uint64_t mask)
 		{ PREF_BIT(PREF_APP_CONNECTOR), p->app_connector, "--advertise-connector" },
 		{ PREF_BIT(PREF_NO_STATEFUL_FILTERING), p->no_stateful_filtering == TRI_FALSE,
 		  "--stateful-filtering" },
+		{ PREF_BIT(PREF_NETFILTER_MODE), p->netfilter_mode == PREFS_NETFILTER_NODIVERT, "--netfilter-mode" },
 		{ PREF_BIT(PREF_ADVERTISE_SERVICES), p->n_advertise_services > 0,
 		  "--advertise-services" },
 	};

@@ -116,6 +116,10 @@ const char *prefs_field_name(enum prefs_field field);
 /* A flag whose feature this build lacks and whose value asks for something ("--ssh"), or null. Only
  * fields in 'mask' count. Callers answer "not in this build: FLAG" (cli 0.3). */
 const char *prefs_unbuilt(const struct prefs *p, uint64_t mask);
+/* The same for fields that somebody named one by one. It also refuses the values of a new profile that ask for
+ * something: firewall rules and the translation of sources. Stock clients send those with every edit that names
+ * all preferences, so prefs_unbuilt() lets them pass; engine_status() tells when they matter. */
+const char *prefs_unbuilt_typed(const struct prefs *p, uint64_t mask);
 
 /* Makes '*next' (empty) = '*old' with the edit applied and checked: relay_on resolved (cli 1), lists
  * sorted and freed of doubles, stored relay port kept. Returns 0; -EINVAL with a sentence in 'err';

@@ -31,7 +31,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	prefs_defaults(&old);
 	if (prefs_edit_parse(&e, (const char *)data, size, err) == 0) {
 		round_trip(&e);
-		(void)prefs_unbuilt(&e.prefs, e.mask);
+		(void)prefs_unbuilt_typed(&e.prefs, e.mask);
 		if (prefs_apply(&next, &old, &e, err) == 0 && prefs_check(&next, err))
 			abort();
 		prefs_wipe(&next);

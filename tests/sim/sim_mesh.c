@@ -13,6 +13,8 @@
 #include "tests/sim/wdp.h"
 #include "tests/sim/whole.h"
 #include "wire/disco.h"
+#include "wire/prefval.h"
+#include "wire/status.h"
 
 static void two_nodes_join_and_talk_in_under_2_s(void **state)
 {
@@ -501,6 +503,47 @@ static void of_a_host_s_addresses_the_useful_ones_are_announced(void **state)
 	topo_end(&t);
 }
 
+static unsigned n_health(const struct node *n, const char *code)
+{
+	struct status s;
+	unsigned count = 0;
+
+	assert_int_equal(engine_status(whole_engine(n), (struct mono){ 0 }, false, &s), 0);
+	for (size_t i = 0; i < s.n_health; i++)
+		count += strcmp(s.health_codes[i], code) == 0;
+	status_wipe(&s);
+	return count;
+}
+
+/* Settings that are on by default and do nothing here must not pass for working. */
+static void what_is_on_by_default_and_not_built_is_told(void **state)
+{
+	struct topo t = topo_mesh(23, TOPO_E, TOPO_E, 0);
+	struct engine *e = whole_engine(t.a);
+	char err[PREFS_ERR_MAX], why[ENGINE_ERR_MAX];
+	struct prefs p;
+
+	(void)state;
+	world_run(t.w, 1000);
+	assert_int_equal(n_health(t.a, "magicdns-not-built"), 1);
+	assert_int_equal(n_health(t.a, "snat-not-built"), 0);
+	prefs_defaults(&p);
+	p.want_running = true;
+	p.corp_dns = false;
+	assert_int_equal(prefval_routes(&p, "192.0.2.0/24", false, err), 0);
+	assert_int_equal(engine_set_prefs(e, t.w->net->now, &p,
+					  PREF_BIT(PREF_CORP_DNS) | PREF_BIT(PREF_ADVERTISE_ROUTES), why), 0);
+	whole_pump(t.a);
+	assert_int_equal(n_health(t.a, "magicdns-not-built"), 0);
+	assert_int_equal(n_health(t.a, "snat-not-built"), 1);
+	p.no_snat = true;
+	assert_int_equal(engine_set_prefs(e, t.w->net->now, &p, PREF_BIT(PREF_NO_SNAT), why), 0);
+	whole_pump(t.a);
+	assert_int_equal(n_health(t.a, "snat-not-built"), 0);
+	prefs_wipe(&p);
+	topo_end(&t);
+}
+
 static void a_person_s_ping_is_answered(void **state)
 {
 	struct topo t = topo_mesh(21, TOPO_E, TOPO_E, 0);
@@ -623,6 +666,7 @@ int main(void)
 		cmocka_unit_test(without_udp_a_home_of_two_regions_is_named_within_a_second),
 		cmocka_unit_test(forged_disco_gets_no_answer_and_hurts_no_flow),
 		cmocka_unit_test(of_a_host_s_addresses_the_useful_ones_are_announced),
+		cmocka_unit_test(what_is_on_by_default_and_not_built_is_told),
 		cmocka_unit_test(a_person_s_ping_is_answered),
 		cmocka_unit_test(reset_derp_connections_disturb_a_derp_flow_for_under_2_s),
 		cmocka_unit_test(six_nodes_form_a_full_mesh),

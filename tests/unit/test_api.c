@@ -233,6 +233,7 @@ static void edits_are_checked_before_the_backend(void **state)
 	} rows[] = {
 		{ "{\"RunSSH\":true,\"RunSSHSet\":true}", "not in this build: --ssh" },
 		{ "{\"ExitNodeIP\":\"100.64.0.5\",\"ExitNodeIPSet\":true}", "not in this build: --exit-node" },
+		{ "{\"NetfilterMode\":1,\"NetfilterModeSet\":true}", "not in this build: --netfilter-mode" },
 		{ "{\"ProfileName\":\"x\",\"ProfileNameSet\":true}", "locked" },
 		{ "{\"OperatorUser\":\"nobody-of-that-name\",\"OperatorUserSet\":true}",
 		  "unknown user \\\"nobody-of-that-name\\\" for --operator" },

@@ -180,6 +180,8 @@ static void bad_files_name_the_place(void **state)
 		{ "{\"advertiseRoutes\":[1]}", "f: advertiseRoutes: want a list of texts" },
 		{ "{\"acceptDNS\":\"yes\"}", "f: acceptDNS: want true or false" },
 		{ "{\"runSSHServer\":true}", "f: not in this build: --ssh" },
+		{ "{\"disableSNAT\":false}", "f: not in this build: --snat-subnet-routes" },
+		{ "{\"netfilterMode\":\"on\"}", "f: not in this build: --netfilter-mode" },
 		{ "{\"hostname\":\"a\",\"hostname\":\"b\"}", "f:1:" },
 	};
 
