@@ -44,9 +44,9 @@ def is_program(path):
 
 def build_go(folder, out, package="."):
     """Builds a Go module of this repository; returns the reason why not, or None."""
-    if not shutil.which("go"):
+    if not real.go():
         return "no Go here to build %s" % os.path.relpath(folder, HERE)
-    done = subprocess.run(["go", "build", "-o", out, package], cwd=folder, stdin=subprocess.DEVNULL,
+    done = subprocess.run([real.go(), "build", "-o", out, package], cwd=folder, stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode != 0:
         return "%s cannot be built: %s" % (os.path.relpath(folder, HERE), done.stdout.strip()[-300:])

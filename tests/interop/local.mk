@@ -15,7 +15,7 @@ INTEROP_TESTS = \
 INTEROP_JOBS = 3
 INTEROP_LIMIT = 900
 EXTRA_DIST += $(INTEROP_TESTS) tests/interop/README tests/interop/cli_stock.golden \
-	tests/interop/join.py tests/interop/real.py tests/interop/stock.py
+	tests/interop/real.py tests/interop/stock.py
 
 check-interop: all
 	@top_builddir='$(abs_top_builddir)' $(PYTHON3) -B $(srcdir)/tests/netns/run.py --jobs $(INTEROP_JOBS) \

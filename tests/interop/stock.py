@@ -1,21 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""The stock client (tailscaled and tailscale) as a node of the lab, with the verbs of node.Node."""
+"""The stock client (tailscaled and tailscale, programs of a release) as a node of the lab, with the verbs of
+node.Node; tests/bench measures it."""
 import os
 import shutil
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "netns"))
 
-from lab import skip, wait_until  # noqa: E402
+from lab import wait_until  # noqa: E402
 from node import Node  # noqa: E402
-
-
-def programs():
-    """Paths of tailscaled and tailscale in $STOCK_DIR, which the user names."""
-    folder = os.environ.get("STOCK_DIR")
-    if not folder:
-        skip("name a folder with tailscaled and tailscale in $STOCK_DIR")
-    return os.path.join(folder, "tailscaled"), os.path.join(folder, "tailscale")
 
 
 class Stock(Node):
