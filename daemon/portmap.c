@@ -29,9 +29,6 @@ enum {
 	MAP_MS = 1000,    /* libnatpmp repeats the question after 250 ms and 750 ms; PCP is asked twice */
 	STACK_BYTES = 256 * 1024,
 	PORT_TEXT_MAX = 8,
-	UPNP_TRIES = 3,   /* external ports, when one is taken */
-	PORT_MIN = 1024,
-	PORTS = 64510,
 	UPNP_BAD_ARGS = 402, /* some gateways want mappings without an end */
 	UPNP_CONFLICT = 718,
 	UPNP_ONLY_PERMANENT = 725,
@@ -100,8 +97,9 @@ static int pmp_error(int err)
 	}
 }
 
-/* Waits for the answer to what was sent. */
-static int pmp_wait(natpmp_t *n, natpmpresp_t *resp, int64_t until_ms)
+/* Waits for the answer to what was sent: one of 'type', and for mappings of our port. Another one answers an earlier
+ * question again, as each is repeated; the library would end its wait with it. */
+static int pmp_wait(const struct run *r, natpmp_t *n, uint16_t type, natpmpresp_t *resp, int64_t until_ms)
 {
 	for (;;) {
 		struct pollfd fd = { .fd = n->s, .events = POLLIN };
@@ -109,9 +107,12 @@ static int pmp_wait(natpmp_t *n, natpmpresp_t *resp, int64_t until_ms)
 		int64_t left = until_ms - clock_ms(), retry;
 		int err = readnatpmpresponseorretry(n, resp);
 
-		if (err == 0)
+		if (err == 0 && resp->type == type &&
+		    (type == NATPMP_RESPTYPE_PUBLICADDRESS || resp->pnu.newportmapping.privateport == r->job.port))
 			return 0;
-		if (err != NATPMP_TRYAGAIN && err != NATPMP_ERR_WRONGPACKETSOURCE)
+		if (err == 0)
+			n->has_pending_request = 1;
+		else if (err != NATPMP_TRYAGAIN && err != NATPMP_ERR_WRONGPACKETSOURCE)
 			return pmp_error(err);
 		if (left <= 0 || getnatpmprequesttimeout(n, &tv) < 0)
 			return -ETIMEDOUT;
@@ -132,12 +133,11 @@ static int pmp_open(const struct run *r, natpmp_t *n)
 static int pmp_address(struct run *r, natpmp_t *n, int64_t until_ms)
 {
 	natpmpresp_t resp;
-	int err = sendpublicaddressrequest(n) < 0 ? -EIO : pmp_wait(n, &resp, until_ms);
+	int err = sendpublicaddressrequest(n) < 0 ? -EIO :
+						    pmp_wait(r, n, NATPMP_RESPTYPE_PUBLICADDRESS, &resp, until_ms);
 
 	if (err)
 		return err;
-	if (resp.type != NATPMP_RESPTYPE_PUBLICADDRESS)
-		return -EPROTO;
 	r->res.external.ip = ip4_be((const uint8_t *)&resp.pnu.publicaddress.addr);
 	r->res.has_epoch = true;
 	r->res.epoch = resp.epoch;
@@ -170,10 +170,7 @@ static int pmp_map(struct run *r)
 					      r->job.life_s) < 0)
 		err = -EIO;
 	if (!err)
-		err = pmp_wait(&n, &resp, until_ms);
-	if (!err && (resp.type != NATPMP_RESPTYPE_UDPPORTMAPPING ||
-		     resp.pnu.newportmapping.privateport != r->job.port))
-		err = -EPROTO;
+		err = pmp_wait(r, &n, NATPMP_RESPTYPE_UDPPORTMAPPING, &resp, until_ms);
 	if (!err) {
 		r->res.external.port = resp.pnu.newportmapping.mappedpublicport;
 		r->res.life_s = resp.pnu.newportmapping.lifetime;
@@ -330,6 +327,24 @@ struct igd {
 	struct IGDdatas data;
 };
 
+/* A gateway with two connections lists both (IP and PPP), and the first may be down: then the other one is used, if it
+ * is up. UPNP_GetValidIGD() chooses in the same way, but asks control addresses of any host on the way. */
+static void prefer_connected(const struct run *r, struct igd *g)
+{
+	struct igd other = { .data = g->data };
+
+	if (!*g->data.second.servicetype || UPNPIGD_IsConnected(&g->urls, &g->data))
+		return;
+	other.data.first = g->data.second;
+	GetUPNPUrls(&other.urls, &other.data, r->igd_url, 0);
+	if (is_of_gateway(r, other.urls.controlURL) && UPNPIGD_IsConnected(&other.urls, &other.data)) {
+		FreeUPNPUrls(&g->urls);
+		*g = other;
+	} else {
+		FreeUPNPUrls(&other.urls);
+	}
+}
+
 /* Reads the description. Nothing is sent to a control address that is not the gateway's. */
 static int igd_open(struct run *r, struct igd *g)
 {
@@ -343,22 +358,24 @@ static int igd_open(struct run *r, struct igd *g)
 		r->igd_url = NULL;
 		return -ETIMEDOUT;
 	}
-	if (is_of_gateway(r, g->urls.controlURL))
-		return 0;
-	FreeUPNPUrls(&g->urls);
-	return -EPROTO;
+	if (!is_of_gateway(r, g->urls.controlURL)) {
+		FreeUPNPUrls(&g->urls);
+		return -EPROTO;
+	}
+	prefer_connected(r, g);
+	return 0;
 }
 
-static int upnp_add(const struct run *r, const struct igd *g, uint16_t wished, uint32_t life_s, uint16_t *got)
+static int upnp_add(const struct run *r, const struct igd *g, uint32_t life_s, uint16_t *got)
 {
 	const char *type = g->data.first.servicetype;
 	char in[PORT_TEXT_MAX], out[PORT_TEXT_MAX], life[16], reserved[PORT_TEXT_MAX] = "";
 	int err;
 
 	(void)snprintf(in, sizeof(in), "%u", r->job.port);
-	(void)snprintf(out, sizeof(out), "%u", wished);
+	(void)snprintf(out, sizeof(out), "%u", r->job.external.port);
 	(void)snprintf(life, sizeof(life), "%u", life_s);
-	*got = wished;
+	*got = r->job.external.port;
 	if (!strstr(type, "WANIPConnection:2"))
 		return UPNP_AddPortMapping(g->urls.controlURL, type, out, in, r->self, UPNP_WHAT, "UDP", NULL, life);
 	err = UPNP_AddAnyPortMapping(g->urls.controlURL, type, out, in, r->self, UPNP_WHAT, "UDP", NULL, life,
@@ -371,8 +388,6 @@ static int upnp_add(const struct run *r, const struct igd *g, uint16_t wished, u
 static int upnp_map(struct run *r)
 {
 	char text[40] = "";
-	uint16_t port = r->job.external.port;
-	uint32_t life_s = r->job.life_s;
 	struct igd g;
 	int err = igd_open(r, &g), code = 0;
 
@@ -382,17 +397,12 @@ static int upnp_map(struct run *r)
 	if (UPNP_GetExternalIPAddress(g.urls.controlURL, g.data.first.servicetype, text) != UPNPCOMMAND_SUCCESS ||
 	    ip_parse(&r->res.external.ip, text, strlen(text)) < 0)
 		code = -1;
-	for (int i = 0; code >= 0 && i < UPNP_TRIES; i++) {
-		code = upnp_add(r, &g, port, life_s, &r->res.external.port);
-		if ((code == UPNP_BAD_ARGS || code == UPNP_ONLY_PERMANENT) && life_s)
-			life_s = 0;
-		else if (code == UPNP_CONFLICT)
-			port = (uint16_t)(PORT_MIN + (port * 7919U + 1) % PORTS);
-		else
-			break;
-	}
+	if (code >= 0)
+		code = upnp_add(r, &g, r->job.life_s, &r->res.external.port);
+	if (code == UPNP_BAD_ARGS || code == UPNP_ONLY_PERMANENT)
+		code = upnp_add(r, &g, 0, &r->res.external.port);
 	if (code != UPNPCOMMAND_SUCCESS)
-		err = -EACCES;
+		err = code == UPNP_CONFLICT ? -EADDRINUSE : -EACCES;
 	r->res.life_s = r->job.life_s; /* without an end: renewed all the same */
 	FreeUPNPUrls(&g.urls);
 	return err;

@@ -232,6 +232,7 @@ static void mapped(struct portmapper *p, struct mono now, const struct portmappe
 	m->renew_at = mono_add_s(now, m->method == PORTMAPPER_UPNP && life_s > UPNP_RENEW_S ? UPNP_RENEW_S :
 										      life_s / 2);
 	m->retry_at = MONO_ZERO;
+	m->n_conflicts = 0;
 	p->seen[m->method] = p->tried[m->method] = now;
 }
 
@@ -241,6 +242,12 @@ static void not_mapped(struct portmapper *p, struct mono now, int err)
 
 	log_debug(p->env->log, "portmap: udp port %u: %s: %s", m->port, portmapper_method_name(p->job.method),
 		  strerror(-err));
+	if (err == -EADDRINUSE && m->n_conflicts++ < PORTMAPPER_CONFLICTS_MAX) {
+		m->former = (struct ep){ 0 }; /* start_map() picks another one */
+		m->renew_at = m->retry_at = now;
+		return;
+	}
+	m->n_conflicts = 0;
 	if (m->is_held) { /* served until it expires */
 		m->retry_at = mono_add_s(now, PORTMAPPER_AGAIN_S);
 		return;

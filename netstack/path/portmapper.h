@@ -42,6 +42,7 @@ enum {
 	PORTMAPPER_URGENT_S = 5,    /* ... but a path that fails, and a person, do not wait longer than this */
 	PORTMAPPER_RETRY_S = 600,   /* after a refusal */
 	PORTMAPPER_AGAIN_S = 30,    /* after no answer to a renewal */
+	PORTMAPPER_CONFLICTS_MAX = 2, /* times in a row that another external port is tried, where one is taken */
 	PORTMAPPER_UNMAPS_MAX = 4,
 };
 
@@ -65,7 +66,8 @@ struct portmapper_job {
 
 struct portmapper_result {
 	uint32_t id;
-	int err;           /* 0; -ETIMEDOUT: no answer; -EACCES: refused; others: it could not be asked */
+	int err;           /* 0; -ETIMEDOUT: no answer; -EACCES: refused; -EADDRINUSE: the wished external port is
+			    * another's (UPnP); others: it could not be asked */
 	unsigned found;    /* PROBE: set of methods */
 	bool has_epoch;    /* NAT-PMP and PCP tell the gateway's age */
 	uint32_t epoch;
@@ -89,6 +91,7 @@ struct portmapper_mapping {
 	enum portmapper_method method;
 	struct ep external;
 	struct ep former;  /* asked for again */
+	unsigned n_conflicts; /* in a row */
 	struct mono renew_at, expires;
 	struct mono retry_at; /* ZERO: at once */
 	uint8_t nonce[PCP_NONCE_SIZE];

@@ -4,6 +4,9 @@
 It runs in the test's process with sockets of the NAT box's namespace and puts real rules into the box:
 what arrives outside at the mapped port goes to the host that asked, and is let in. Written for the tests
 from RFC 6886, RFC 6887 and the UPnP device architecture; nothing more than the tests ask for.
+
+It is as odd as real ones: NAT-PMP answers the question for the address again before it answers the one for a mapping;
+UPnP lists a connection that is down before the one that is up, and the first port that is wished is another's.
 """
 import http.server
 import socket
@@ -14,6 +17,8 @@ import time
 CONTROL = "/ctl"
 IGD = "urn:schemas-upnp-org:device:InternetGatewayDevice:1"
 WAN = "urn:schemas-upnp-org:service:WANIPConnection:1"
+DOWN, DOWN_CONTROL = "urn:schemas-upnp-org:service:WANPPPConnection:1", "/down"
+CONFLICT = 718
 RULES = """
 table ip portmap {
   map ports {
@@ -30,11 +35,18 @@ DESCRIPTION = """<?xml version="1.0"?><root xmlns="urn:schemas-upnp-org:device-1
 <friendlyName>gateway</friendlyName><deviceList><device>
 <deviceType>urn:schemas-upnp-org:device:WANDevice:1</deviceType><deviceList><device>
 <deviceType>urn:schemas-upnp-org:device:WANConnectionDevice:1</deviceType><serviceList><service>
+<serviceType>%(down)s</serviceType><serviceId>urn:upnp-org:serviceId:WANPPPConn1</serviceId>
+<controlURL>%(down_control)s</controlURL><eventSubURL>/evt</eventSubURL><SCPDURL>/scpd.xml</SCPDURL>
+</service><service>
 <serviceType>%(wan)s</serviceType><serviceId>urn:upnp-org:serviceId:WANIPConn1</serviceId>
 <controlURL>%(control)s</controlURL><eventSubURL>/evt</eventSubURL><SCPDURL>/scpd.xml</SCPDURL>
 </service></serviceList></device></deviceList></device></deviceList></device></root>"""
 SOAP = ('<?xml version="1.0"?><s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/">'
         '<s:Body><u:%sResponse xmlns:u="%s">%s</u:%sResponse></s:Body></s:Envelope>')
+FAULT = ('<?xml version="1.0"?><s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body><s:Fault>'
+         '<faultcode>s:Client</faultcode><faultstring>UPnPError</faultstring><detail>'
+         '<UPnPError xmlns="urn:schemas-upnp-org:control-1-0"><errorCode>%d</errorCode></UPnPError>'
+         '</detail></s:Fault></s:Body></s:Envelope>')
 
 
 class Gateway:
@@ -48,6 +60,7 @@ class Gateway:
         self.asked = []     # one word for each request
         self.soap_from = [] # who called the control point
         self.next_port = 50000
+        self.n_conflicts = 1  # to come
         self.booted = time.monotonic() - 1000
         box.nft(RULES)
         # The box drops what comes from outside unasked; mapped flows are asked for.
@@ -116,6 +129,7 @@ class Gateway:
             return None
         port, wished, life = struct.unpack("!HHI", data[4:])
         self.asked.append("pmp map" if life else "pmp unmap")
+        self.udp.sendto(struct.pack("!BBHI", 0, 128, 0, self.epoch()) + socket.inet_aton(self.outside), sender)
         outside, life = self.map(sender[0], port, wished, life)
         return struct.pack("!BBHIHHI", 0, 129, 0, self.epoch(), port, outside, life)
 
@@ -155,21 +169,28 @@ class Gateway:
             def log_message(self, *_):
                 pass
 
-            def reply(self, text):
+            def reply(self, text, code=200):
                 body = text.encode()
-                self.send_response(200)
+                self.send_response(code)
                 self.send_header("Content-Type", "text/xml")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
 
             def do_GET(self):
-                self.reply(DESCRIPTION % {"igd": IGD, "wan": WAN, "control": gateway.control})
+                self.reply(DESCRIPTION % {"igd": IGD, "wan": WAN, "control": gateway.control, "down": DOWN,
+                                          "down_control": gateway.control if "//" in gateway.control else DOWN_CONTROL})
 
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["Content-Length"])).decode()
                 action = self.headers["SOAPAction"].strip('"').partition("#")[2]
-                self.reply(SOAP % (action, WAN, gateway._soap(action, body, self.client_address[0]), action))
+                if action == "AddPortMapping" and gateway.n_conflicts:
+                    gateway.n_conflicts -= 1
+                    gateway.asked.append("upnp conflict")
+                    self.reply(FAULT % CONFLICT, 500)
+                    return
+                answer = gateway._soap(action, body, self.client_address[0], self.path == DOWN_CONTROL)
+                self.reply(SOAP % (action, DOWN if self.path == DOWN_CONTROL else WAN, answer, action))
 
         listener = self.box.socket(kind=socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -180,12 +201,15 @@ class Gateway:
         server.socket = listener
         threading.Thread(target=server.serve_forever, daemon=True).start()
 
-    def _soap(self, action, body, sender):
+    def _soap(self, action, body, sender, is_down):
         def arg(name):
             return body.partition("<%s>" % name)[2].partition("<")[0]
 
-        self.asked.append("upnp " + action)
         self.soap_from.append(sender)
+        if action == "GetStatusInfo":
+            return ("<NewConnectionStatus>%s</NewConnectionStatus><NewLastConnectionError>ERROR_NONE</NewLastConnectionError>"
+                    "<NewUptime>1000</NewUptime>" % ("Disconnected" if is_down else "Connected"))
+        self.asked.append("upnp " + action + (" of the line that is down" if is_down else ""))
         if action == "GetExternalIPAddress":
             return "<NewExternalIPAddress>%s</NewExternalIPAddress>" % self.outside
         if action == "AddPortMapping":

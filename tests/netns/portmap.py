@@ -56,6 +56,8 @@ def goes_direct(kind):
         expect(to == (pair.alice.host.addr, PORT), "the gateway maps %d to %s:%d" % (port, *to))
         expect(pair.bob.peer("alice")["CurAddr"] == "%s:%d" % (pair.nata.addr, port),
                "bob reaches alice at the mapped address")
+        expect(not any("down" in word for word in gateway.asked), "nothing is asked of a line that is down")
+        expect(kind != "upnp" or "upnp conflict" in gateway.asked, "and a port that was taken is no obstacle")
         expect(netcheck_line(pair.alice) == NAMES[kind], "netcheck names " + NAMES[kind])
         expect(netcheck_line(pair.bob) == "", "and none at bob's")
         if kind == "pmp":

@@ -264,6 +264,45 @@ static void without_an_answer_the_next_method_is_tried_after_a_refusal_none(void
 	assert_int_equal(r.n_jobs, 1);
 }
 
+/* UPnP alone says so; the machine picks another port, at random and not for ever. */
+static void a_port_that_is_taken_is_tried_elsewhere_twice(void **state)
+{
+	const struct portmapper_result taken = { .err = -EADDRINUSE };
+	uint16_t ports[4] = { 0 };
+	struct rig r;
+	size_t n = 0;
+
+	(void)state;
+	begin(&r, PORTMAPPER_ALL);
+	answer_probe(&r, 0, 0);
+	answer_upnp(&r, true);
+	while (r.p.is_busy && n < ARRAY_LEN(ports)) {
+		assert_int_equal(r.job.kind, PORTMAPPER_MAP);
+		assert_in_range(r.job.external.port, 1024, UINT16_MAX - 1);
+		for (size_t i = 0; i < n; i++)
+			assert_int_not_equal(ports[i], r.job.external.port);
+		ports[n++] = r.job.external.port;
+		done(&r, taken);
+	}
+	assert_int_equal(n, 1 + PORTMAPPER_CONFLICTS_MAX);
+	/* Later, all of it again. */
+	pass(&r, PORTMAPPER_RETRY_S);
+	assert_true(r.p.is_busy);
+	done(&r, taken);
+	assert_true(r.p.is_busy);
+	answer_map(&r, &EXT, 7200);
+	assert_int_equal(external(&r).port, EXT.port);
+	/* Taken by another while it was ours: the old one counts until there is a new one. */
+	pass(&r, 3600);
+	assert_true(r.p.is_busy);
+	assert_int_equal(r.job.external.port, EXT.port);
+	done(&r, taken);
+	assert_true(r.p.is_busy);
+	assert_int_not_equal(r.job.external.port, EXT.port);
+	assert_int_equal(external(&r).port, EXT.port);
+	portmapper_stop(&r.p, r.now);
+}
+
 static void addresses_that_nobody_could_reach_are_refused(void **state)
 {
 	static const struct ep bad[] = {
@@ -434,6 +473,7 @@ int main(void)
 		cmocka_unit_test(the_best_service_maps_and_is_renewed_at_half_life),
 		cmocka_unit_test(a_mapping_is_served_until_it_expires_while_renewal_fails),
 		cmocka_unit_test(without_an_answer_the_next_method_is_tried_after_a_refusal_none),
+		cmocka_unit_test(a_port_that_is_taken_is_tried_elsewhere_twice),
 		cmocka_unit_test(addresses_that_nobody_could_reach_are_refused),
 		cmocka_unit_test(a_younger_epoch_means_the_mapping_is_lost),
 		cmocka_unit_test(another_gateway_releases_and_forgets),
