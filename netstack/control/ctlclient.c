@@ -272,7 +272,7 @@ static void forget_server(struct ctlclient *c)
 	c->saved.server = (struct machine_key){ 0 };
 	key_wipe(c->saved.node.b);
 	key_wipe(c->saved.old_node.b);
-	c->saved.registered = false;
+	c->saved.registered = c->was_member = false;
 	c->saved.url[0] = 0;
 	public_keys(c);
 	netmap_put(c->map);
@@ -312,7 +312,6 @@ int ctlclient_start(struct ctlclient *c, struct mono now, const struct ctlclient
 	c->ephemeral = prefs->ephemeral;
 	c->accept_new_key = prefs->force_reauth;
 	c->auth_url[0] = c->followup[0] = 0;
-	c->rotated = false;
 	c->logout = false;
 	c->logout_deadline = MONO_NEVER;
 	/* A key that names its server is held against the server, also where that is known already. */
@@ -322,8 +321,11 @@ int ctlclient_start(struct ctlclient *c, struct mono now, const struct ctlclient
 	ctlclient_no_error(c);
 	c->self_expired = c->map && netmap_node_expired(netmap_self(c->map), ctlclient_now_s(c));
 	c->need_register = !c->saved.registered || prefs->force_reauth || c->self_expired;
-	c->was_member = prefs->force_reauth && c->saved.registered && !c->self_expired;
-	if (prefs->force_reauth && !key_is_zero(c->saved.node.b)) {
+	/* While the server has not decided on a new login of a member, whatever is asked for next is the same login: its
+	 * key is new already, and 'old_node' is what there is to go back to. */
+	c->rotated = c->was_member;
+	if (!c->was_member && prefs->force_reauth && !key_is_zero(c->saved.node.b)) {
+		c->was_member = c->saved.registered && !c->self_expired;
 		ctlclient_rotate(c);
 		ctlclient_save(c);
 	}
@@ -354,6 +356,10 @@ void ctlclient_logout(struct ctlclient *c, struct mono now)
 	c->login_at = MONO_ZERO;
 	c->logout_deadline = mono_add_ms(now, CTL_LOGOUT_MS);
 	sodium_memzero(c->auth_key, sizeof(c->auth_key));
+	/* What the server knows is the old key; an answer to the login that is under way would pass for the logout's. */
+	(void)ctlclient_restore(c);
+	if (c->reg.stream)
+		ctlclient_drop(c);
 	/* Nothing that the server knows of, or no way to tell it. */
 	if (!c->saved.registered || key_is_zero(c->saved.node.b) || !c->url.host[0]) {
 		ctlclient_logout_done(c);

@@ -161,7 +161,10 @@ static bool trust(struct ctlclient *c, const struct machine_key *key)
 
 	key_write(got, KEY_MACHINE, key->b);
 	if (c->has_fingerprint && !fingerprint_matches(c, key)) {
-		ctlclient_error(c, true, "this is not the server that issued the auth key (its key is %s)", got);
+		const bool stays = ctlclient_restore(c);
+
+		ctlclient_error(c, true, "this is not the server that issued the auth key (its key is %s)%s", got,
+				stays ? "; the node stays a member as before" : "");
 		if (!c->saved.registered) { /* trying again with this key cannot help */
 			c->refused = true;
 			ctlclient_set_state(c, CTLCLIENT_NEEDS_LOGIN);

@@ -115,7 +115,7 @@ struct ctlclient {
 
 	/* Login. */
 	bool need_register;
-	bool was_member;         /* force_reauth: the server knew 'old_node', which stays ours if it refuses */
+	bool was_member;         /* force_reauth, no verdict yet: the server knew 'old_node', which stays ours if it refuses */
 	bool rotated;            /* the node key is new in this login: do not rotate twice */
 	bool refused;            /* the server said no: wait for the operator */
 	unsigned persist_wait;   /* stores that are under way: keys are not durable yet */
@@ -197,6 +197,8 @@ void ctlclient_login_work(struct ctlclient *c, struct mono now);
 void ctlclient_login_answer(struct ctlclient *c, struct mono now);
 void ctlclient_login_lost(struct ctlclient *c, struct mono now);
 void ctlclient_logout_done(struct ctlclient *c);
+/* A new login of a member has failed: it goes on as the member it was. False: there was none. */
+bool ctlclient_restore(struct ctlclient *c);
 
 /* ctlclient_map.c */
 void ctlclient_map_work(struct ctlclient *c, struct mono now);

@@ -74,19 +74,28 @@ static void login_again(struct ctlclient *c, struct mono now)
 	c->login_at = ctlclient_backoff(c, now, ++c->login_fails);
 }
 
+bool ctlclient_restore(struct ctlclient *c)
+{
+	if (!c->was_member || key_is_zero(c->saved.old_node.b))
+		return false;
+	ctlclient_unrotate(c);
+	c->need_register = false;
+	c->map_at = MONO_ZERO;
+	/* What held for the failed login only: its key, and that another key of the server was welcome. */
+	sodium_memzero(c->auth_key, sizeof(c->auth_key));
+	c->accept_new_key = c->check_key = c->has_fingerprint = false;
+	ctlclient_save(c);
+	if (c->state == CTLCLIENT_NEEDS_LOGIN) /* it had asked for a visit to its page first */
+		ctlclient_set_state(c, CTLCLIENT_STARTING);
+	return true;
+}
+
 /* The server said no: nothing changes by asking again. */
 static void login_refused(struct ctlclient *c, const char *text)
 {
 	c->auth_url[0] = c->followup[0] = 0;
-	if (c->was_member && !key_is_zero(c->saved.old_node.b)) {
-		/* A new login that fails leaves the old membership as it was. */
-		ctlclient_unrotate(c);
-		c->need_register = false;
-		c->map_at = MONO_ZERO;
-		ctlclient_save(c);
+	if (ctlclient_restore(c)) {
 		ctlclient_error(c, true, "the server refused: %.200s (the node stays a member as before)", text);
-		if (c->state == CTLCLIENT_NEEDS_LOGIN) /* it had asked for a visit to its page first */
-			ctlclient_set_state(c, CTLCLIENT_STARTING);
 		return;
 	}
 	c->refused = true;
@@ -179,6 +188,26 @@ static void login_failed(struct ctlclient *c, struct mono now, const struct ctl_
 	login_again(c, now);
 }
 
+/* Was the server told? A refusal comes with status 200, too. */
+static void logout_answer(struct ctlclient *c, const struct ctl_request *r)
+{
+	struct ctl_register_response m;
+	struct ctl_why why = { "" };
+
+	if (!r->status) {
+		(void)snprintf(c->logout_why, sizeof(c->logout_why), "its answer was cut off");
+	} else if (r->status != 200) {
+		(void)snprintf(c->logout_why, sizeof(c->logout_why), "it answered with HTTP status %u",
+			       (unsigned)r->status);
+	} else if (ctl_register_response_parse(&m, (const char *)bytes_data(&r->body), bytes_size(&r->body), &why) != 0) {
+		(void)snprintf(c->logout_why, sizeof(c->logout_why), "its answer is malformed: %.250s", why.text);
+	} else {
+		if (*m.error)
+			(void)snprintf(c->logout_why, sizeof(c->logout_why), "it refused: %.250s", m.error);
+		ctl_register_response_wipe(&m);
+	}
+}
+
 void ctlclient_login_answer(struct ctlclient *c, struct mono now)
 {
 	struct ctl_request r = c->reg;
@@ -187,9 +216,7 @@ void ctlclient_login_answer(struct ctlclient *c, struct mono now)
 
 	c->reg = (struct ctl_request){ .deadline = MONO_NEVER };
 	if (c->logout) {
-		if (r.status != 200)
-			(void)snprintf(c->logout_why, sizeof(c->logout_why), "it answered with HTTP status %u",
-				       (unsigned)r.status);
+		logout_answer(c, &r);
 		ctlclient_request_wipe(&r);
 		ctlclient_logout_done(c);
 		return;
@@ -216,7 +243,7 @@ void ctlclient_logout_done(struct ctlclient *c)
 {
 	const bool was_set = c->logout;
 
-	c->logout = false;
+	c->logout = c->was_member = c->rotated = false;
 	c->logout_deadline = MONO_NEVER;
 	ctlclient_drop(c);
 	c->phase = CTL_OFF;

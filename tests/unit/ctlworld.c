@@ -78,6 +78,8 @@ static void on_register(struct world *w, struct link *l, const struct h2_event *
 	w->reg_stream = ev->stream;
 	ctl_register_request_wipe(&w->reg);
 	assert_int_equal(ctl_register_request_parse(&w->reg, (const char *)ev->data, ev->size, NULL), 0);
+	if (w->reg.has_expiry && w->hold_logout)
+		return;
 	if (w->reg.has_expiry) {
 		ctlworld_respond(w, l, ev->stream, 200, "{\"NodeKeyExpired\":true}");
 		return;

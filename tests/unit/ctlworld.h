@@ -43,7 +43,7 @@ struct world {
 	bool refuse_plain, refuse_tls, hold_connect;
 	bool no_key;
 	enum register_mode mode;
-	bool hold_register;
+	bool hold_register, hold_logout;
 	unsigned map_status; /* 0: 200 */
 	bool echo_self;      /* the own node in the map shows what the poll told */
 	const char *first_map; /* "%s" gets the node's key */

@@ -172,6 +172,100 @@ static void ctlclient_refused_reauth_leaves_the_member(void **state)
 	assert_int_equal(w->n_registers, 2);
 }
 
+/* The server's own answers are withheld: the login has no verdict yet. */
+static struct node_key undecided_reauth(struct world *w, const struct ctlclient_prefs *force)
+{
+	struct node_key before;
+
+	ctlworld_start(w, URL, "k");
+	before = ctlclient_node_key(w->c);
+	w->hold_register = true;
+	assert_int_equal(ctlclient_start(w->c, w->now, force, NULL), 0);
+	ctlworld_drive(w);
+	assert_false(w->saved.registered);
+	assert_memory_not_equal(ctlclient_node_key(w->c).b, before.b, KEY_SIZE);
+	return before;
+}
+
+static void ctlclient_second_reauth_keeps_the_member(void **state)
+{
+	struct world *w = *state;
+	const struct ctlclient_prefs force = { .url = URL, .auth_key = "expired", .force_reauth = true };
+	const struct node_key before = undecided_reauth(w, &force);
+	const struct node_key fresh = ctlclient_node_key(w->c);
+
+	assert_int_equal(ctlclient_start(w->c, w->now, &force, NULL), 0);
+	ctlworld_drive(w);
+	assert_memory_equal(ctlclient_node_key(w->c).b, fresh.b, KEY_SIZE); /* the same login */
+	assert_int_equal(w->n_registers, 3);
+	ctlworld_respond(w, w->conn, w->reg_stream, 200, "{\"Error\":\"authkey expired\"}");
+	w->hold_register = false;
+	ctlworld_pass(w, 5000);
+	assert_memory_equal(ctlclient_node_key(w->c).b, before.b, KEY_SIZE);
+	assert_true(w->saved.registered);
+	assert_true(key_is_zero(w->saved.old_node.b));
+	assert_int_equal(w->status.state, CTLCLIENT_RUNNING);
+	assert_int_equal(w->n_registers, 3);
+}
+
+/* The same by a start that asks for nothing new: preferences were changed, the network came back. */
+static void ctlclient_restart_of_a_reauth_keeps_the_member(void **state)
+{
+	struct world *w = *state;
+	const struct ctlclient_prefs force = { .url = URL, .auth_key = "expired", .force_reauth = true };
+	const struct ctlclient_prefs plain = { .url = URL };
+	const struct node_key before = undecided_reauth(w, &force);
+
+	ctlclient_stop(w->c, w->now);
+	ctlworld_drive(w);
+	w->hold_register = false;
+	w->mode = REG_ERROR;
+	assert_int_equal(ctlclient_start(w->c, w->now, &plain, NULL), 0);
+	ctlworld_pass(w, 5000);
+	assert_memory_equal(ctlclient_node_key(w->c).b, before.b, KEY_SIZE);
+	assert_int_equal(w->status.state, CTLCLIENT_RUNNING);
+}
+
+static void ctlclient_foreign_key_leaves_the_member(void **state)
+{
+	struct world *w = *state;
+	const struct ctlclient_prefs force = { .url = URL,
+					       .auth_key = "hskey-auth-abc-00112233445566778899aabbccddeeff",
+					       .force_reauth = true };
+	struct node_key before;
+
+	ctlworld_start(w, URL, "k");
+	before = ctlclient_node_key(w->c);
+	assert_int_equal(ctlclient_start(w->c, w->now, &force, NULL), 0);
+	ctlworld_drive(w);
+	assert_true(w->status.is_fatal);
+	assert_non_null(strstr(w->error, "not the server that issued the auth key"));
+	assert_non_null(strstr(w->error, "stays a member"));
+	ctlworld_pass(w, 5000);
+	assert_int_equal(w->n_registers, 1); /* the foreign key was told to nobody */
+	assert_memory_equal(ctlclient_node_key(w->c).b, before.b, KEY_SIZE);
+	assert_true(w->saved.registered);
+	assert_int_equal(w->status.state, CTLCLIENT_RUNNING);
+}
+
+/* That another server key was welcome ends with the login that said so. */
+static void ctlclient_refused_reauth_pins_the_server_again(void **state)
+{
+	struct world *w = *state;
+	const struct ctlclient_prefs force = { .url = URL, .auth_key = "expired", .force_reauth = true };
+
+	ctlworld_start(w, URL, "k");
+	w->mode = REG_ERROR;
+	assert_int_equal(ctlclient_start(w->c, w->now, &force, NULL), 0);
+	ctlworld_pass(w, 5000);
+	assert_int_equal(w->status.state, CTLCLIENT_RUNNING);
+	w->server.b[5] ^= 1;
+	key_public(w->server_pub.b, w->server.b);
+	ctlclient_relink(w->c, w->now);
+	ctlworld_pass(w, 5000);
+	assert_non_null(strstr(w->error, "the server's key changed"));
+}
+
 static void ctlclient_race_falls_back_to_tls(void **state)
 {
 	struct world *w = *state;
@@ -507,6 +601,59 @@ static void ctlclient_logs_out(void **state)
 	assert_true(w->logged_out);
 }
 
+static void ctlclient_refused_logout_is_not_told(void **state)
+{
+	static const struct {
+		unsigned status;
+		const char *body, *why;
+	} rows[] = {
+		{ 200, "{\"NodeKeyExpired\":true}", "" },
+		{ 200, "{\"MachineAuthorized\":true}", "" },
+		{ 200, "{\"Error\":\"no such node\"}", "it refused: no such node" },
+		{ 200, "<html>", "its answer is malformed" },
+		{ 500, "{}", "it answered with HTTP status 500" },
+	};
+	struct world *w = *state;
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		const char *why;
+
+		w->hold_logout = false;
+		ctlworld_start(w, URL, "k");
+		assert_int_equal(w->status.state, CTLCLIENT_RUNNING);
+		w->logged_out = false;
+		w->hold_logout = true;
+		ctlclient_logout(w->c, w->now);
+		ctlworld_drive(w);
+		assert_false(w->logged_out);
+		ctlworld_respond(w, w->conn, w->reg_stream, rows[i].status, rows[i].body);
+		ctlworld_drive(w);
+		assert_true(w->logged_out);
+		why = ctlclient_logout_why(w->c);
+		if (*rows[i].why)
+			assert_non_null(strstr(why, rows[i].why));
+		else
+			assert_string_equal(why, "");
+	}
+}
+
+/* What the server knows of then is the key before. */
+static void ctlclient_logout_ends_an_undecided_reauth(void **state)
+{
+	struct world *w = *state;
+	const struct ctlclient_prefs force = { .url = URL, .auth_key = "expired", .force_reauth = true };
+	const struct node_key before = undecided_reauth(w, &force);
+
+	ctlclient_logout(w->c, w->now);
+	ctlworld_pass(w, 1000);
+	assert_true(w->logged_out);
+	assert_true(w->reg.has_expiry);
+	assert_memory_equal(w->reg.node.b, before.b, KEY_SIZE);
+	assert_string_equal(ctlclient_logout_why(w->c), "");
+	assert_true(key_is_zero(w->saved.node.b));
+	assert_true(key_is_zero(w->saved.old_node.b));
+}
+
 static void ctlclient_answers_pings(void **state)
 {
 	struct world *w = *state;
@@ -618,6 +765,10 @@ int main(void)
 		TEST(ctlclient_https_checks_the_certificate_at_first),
 		TEST(ctlclient_refuses_a_changed_server_key),
 		TEST(ctlclient_refused_reauth_leaves_the_member),
+		TEST(ctlclient_second_reauth_keeps_the_member),
+		TEST(ctlclient_restart_of_a_reauth_keeps_the_member),
+		TEST(ctlclient_foreign_key_leaves_the_member),
+		TEST(ctlclient_refused_reauth_pins_the_server_again),
 		TEST(ctlclient_race_falls_back_to_tls),
 		TEST(ctlclient_race_starts_tls_after_half_a_second),
 		TEST(ctlclient_private_address_means_plain_only),
@@ -637,6 +788,8 @@ int main(void)
 		TEST(ctlclient_waits_for_approval),
 		TEST(ctlclient_own_expiry),
 		TEST(ctlclient_logs_out),
+		TEST(ctlclient_refused_logout_is_not_told),
+		TEST(ctlclient_logout_ends_an_undecided_reauth),
 		TEST(ctlclient_answers_pings),
 		TEST(ctlclient_refuses_tailnet_lock),
 		TEST(ctlclient_checks_prefs),
