@@ -70,6 +70,7 @@ struct api {
 	const struct api_table *tables[TABLES_MAX];
 	size_t n_tables;
 	struct api_token edit;     /* the edit under way; 0 = none */
+	bool is_stopping;
 };
 
 static void conn_event(void *ctx, uint32_t events, struct mono now);
@@ -297,7 +298,7 @@ static void respond(struct conn *c, unsigned status, const char *type, const voi
 {
 	int err;
 
-	if (!c->http.keep_alive)
+	if (!c->http.keep_alive || c->api->is_stopping)
 		c->close_after = true;
 	err = put_head(c, status, type, (int64_t)size);
 	if (!err && size && !c->is_head && status != 204)
@@ -642,7 +643,7 @@ bool api_begin_edit(struct api *api, const struct api_req *req)
 
 static void run_deferred(struct api *api)
 {
-	for (size_t i = 0; i < API_CONNS_MAX && !api->edit.id; i++) {
+	for (size_t i = 0; i < API_CONNS_MAX && !api->edit.id && !api->is_stopping; i++) {
 		struct conn *c = api->conns[i];
 		const struct api_handler *h = c && !c->is_dead ? c->deferred : NULL;
 
@@ -749,15 +750,29 @@ struct api *api_new(const struct api_cfg *cfg)
 	return api;
 }
 
-void api_free(struct api *api)
+void api_stop(struct api *api)
 {
 	if (!api)
 		return;
-	for (size_t i = 0; i < API_CONNS_MAX; i++)
-		if (api->conns[i])
-			conn_free(api->conns[i]);
+	api->is_stopping = true;
 	for (size_t i = 0; i < api->n_listeners; i++)
 		unixlisten_close(&api->listeners[i]);
+	api->n_listeners = 0;
+}
+
+void api_free(struct api *api)
+{
+	static const char text[] = "meshd is stopping\n";
+
+	if (!api)
+		return;
+	api_stop(api);
+	for (size_t i = 0; i < API_CONNS_MAX; i++) {
+		if (api->conns[i] && api->conns[i]->state == CONN_WAITING)
+			respond(api->conns[i], 503, "text/plain; charset=utf-8", text, sizeof(text) - 1);
+		if (api->conns[i]) /* that was read but not sent, or has nothing to wait for */
+			conn_free(api->conns[i]);
+	}
 	free(api);
 }
 

@@ -129,7 +129,11 @@ struct api_cfg {
 
 /* Allocates the server; it serves nothing until api_listen(). Null = out of memory. */
 struct api *api_new(const struct api_cfg *cfg);
-/* Closes listeners and connections and removes the sockets. Null is allowed. */
+/* Takes no request any more: an answer ends its connection. To be called before what the handlers need goes. Null is
+ * allowed. */
+void api_stop(struct api *api);
+/* Closes listeners and connections and removes the sockets; whoever still waits for an answer is told that the daemon
+ * stops (503). Null is allowed. */
 void api_free(struct api *api);
 /* Serves 'path' (mode 0666, directory 0755 made when missing). A socket that somebody answers on is
  * refused; a dead one is replaced without a gap. May be called for several paths.

@@ -318,6 +318,61 @@ static void edits_run_one_after_the_other(void **state)
 	apifake_wipe(&f);
 }
 
+/* The one whose edit is under way, and the one behind it. */
+static void whoever_waits_at_the_end_is_told(void **state)
+{
+	static char buf[ANSWER_MAX];
+	struct apifake f;
+	int a, b, idle;
+
+	(void)state;
+	apifake_init(&f);
+	f.hold = true;
+	a = apifake_connect(&f, 0);
+	b = apifake_connect(&f, 0);
+	idle = apifake_connect(&f, 0);
+	apifake_run(&f);
+	(void)exchange(&f, a, "PATCH", "prefs", "{\"ShieldsUp\":true,\"ShieldsUpSet\":true}");
+	(void)exchange(&f, b, "PATCH", "prefs", "{\"Hostname\":\"x\",\"HostnameSet\":true}");
+	apifake_wipe(&f);
+	assert_int_equal(f.set_calls, 1);
+	assert_int_equal(status_of(read_all(a, buf)), 503);
+	assert_string_equal(body_of(buf), "meshd is stopping\n");
+	assert_int_equal(status_of(read_all(b, buf)), 503);
+	assert_string_equal(body_of(buf), "meshd is stopping\n");
+	assert_string_equal(read_all(idle, buf), "");
+	(void)close(a);
+	(void)close(b);
+	(void)close(idle);
+}
+
+/* What handlers need may be gone already. */
+static void a_stopped_server_takes_no_request(void **state)
+{
+	static char buf[ANSWER_MAX];
+	struct apifake f;
+	int a, b;
+
+	(void)state;
+	apifake_init(&f);
+	f.hold = true;
+	a = apifake_connect(&f, 0);
+	b = apifake_connect(&f, 0);
+	(void)exchange(&f, a, "PATCH", "prefs", "{\"ShieldsUp\":true,\"ShieldsUpSet\":true}");
+	(void)exchange(&f, b, "PATCH", "prefs", "{\"Hostname\":\"x\",\"HostnameSet\":true}");
+	send_text(a, "GET /localapi/v0/prefs HTTP/1.1\r\nHost: local-tailscaled.sock\r\n\r\n");
+	api_stop(f.api);
+	api_reply_prefs(f.api, f.held, NULL);
+	assert_int_equal(f.set_calls, 1); /* the edit that waits is not begun ... */
+	assert_int_equal(status_of(read_all(a, buf)), 200);
+	assert_null(strstr(buf + 9, "HTTP/1.1 ")); /* ... nor the request behind the answer */
+	assert_non_null(strstr(buf, "\r\nConnection: close\r\n"));
+	apifake_wipe(&f);
+	assert_int_equal(status_of(read_all(b, buf)), 503);
+	(void)close(a);
+	(void)close(b);
+}
+
 static void callers_that_leave_do_not_block_others(void **state)
 {
 	struct apifake f;
@@ -594,6 +649,8 @@ int main(void)
 		cmocka_unit_test(edits_are_checked_before_the_backend),
 		cmocka_unit_test(refused_edits_answer_with_the_reason),
 		cmocka_unit_test(edits_run_one_after_the_other),
+		cmocka_unit_test(whoever_waits_at_the_end_is_told),
+		cmocka_unit_test(a_stopped_server_takes_no_request),
 		cmocka_unit_test(callers_that_leave_do_not_block_others),
 		cmocka_unit_test(start_keeps_what_the_caller_cannot_know),
 		cmocka_unit_test(bus_tells_state_and_changes),
