@@ -10,6 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <sodium.h>
+
 #include "base/env.h"
 #include "base/log.h"
 #include "base/map.h"
@@ -74,43 +76,56 @@ static void reply(struct coordrole *r, const struct coordinator_out *o)
 	r->cfg.events.reply(r->cfg.events.ctx, o->call, o->status, (const char *)o->data, o->size);
 }
 
-/* Answers of enable and disable whose row was tried. */
-static void answer_waiting(struct coordrole *r, uint64_t ticket, int err)
+/* Answers of enable and disable up to 'ticket'; 'why' null: they are stored. */
+static void answer_waiting(struct coordrole *r, uint64_t ticket, unsigned status, const char *why)
 {
 	struct answer **at = &r->answers;
 
 	while (*at) {
 		struct answer *a = *at;
-		char why[COORDROLE_ERR_MAX];
+		const char *text = why ? why : a->json;
 
 		if (a->ticket > ticket) {
 			at = &a->next;
 			continue;
 		}
 		*at = a->next;
-		(void)snprintf(why, sizeof(why), "in force, but not stored: %s", strerror(-err));
-		if (r->cfg.events.reply && err)
-			r->cfg.events.reply(r->cfg.events.ctx, a->call, 500, why, strlen(why));
-		else if (r->cfg.events.reply)
-			r->cfg.events.reply(r->cfg.events.ctx, a->call, 200, a->json, strlen(a->json));
+		if (r->cfg.events.reply)
+			r->cfg.events.reply(r->cfg.events.ctx, a->call, status, text, strlen(text));
 		free(a->json);
 		free(a);
 	}
+}
+
+/* Everybody who waits for a ticket up to this one hears that it can't be kept for now. */
+static void refuse_waiting(struct coordrole *r, uint64_t ticket, unsigned status, const char *why)
+{
+	answer_waiting(r, ticket, status, why);
+	coordinator_refused(r->co, ticket, status, why);
 }
 
 static void written(void *ctx, uint64_t ticket, int err, struct mono now)
 {
 	struct coordrole *r = ctx;
 
-	if (!err)
+	char why[COORDROLE_ERR_MAX];
+
+	if (!err) {
 		coordinator_stored(r->co, now, ticket);
-	answer_waiting(r, ticket, err);
+		answer_waiting(r, ticket, 200, NULL);
+		return;
+	}
+	(void)snprintf(why, sizeof(why), "in force, but not stored: %s", strerror(-err));
+	refuse_waiting(r, ticket, 500, why);
 }
 
-static void store_batch(struct coordrole *r, const struct reg_batch *b)
+static void store_batch(struct coordrole *r, struct reg_batch *b)
 {
-	if (coordsave_put(r->save, b) < 0)
-		log_error(r->cfg.log, "coordinator: a change is lost: out of memory");
+	const uint64_t ticket = b->ticket;
+	int err = coordsave_put(r->save, b);
+
+	if (err) /* it said so in the log */
+		written(r, ticket, err, loop_now(r->cfg.loop));
 }
 
 /* ---- connections ---- */
@@ -543,21 +558,26 @@ int coordrole_open(struct coordrole **out, const struct coordrole_cfg *cfg, stru
 	return 0;
 }
 
+/* Whoever waits for the disk is told how it ended; the loop does not turn any more. */
+static void finish_askers(struct coordrole *r, struct mono now)
+{
+	(void)pump_machine(r, now);
+	coordsave_flush(r->save);
+	(void)pump_machine(r, now);
+	refuse_waiting(r, UINT64_MAX, 503, "meshd is stopping");
+	(void)pump_machine(r, now);
+}
+
 void coordrole_close(struct coordrole *r)
 {
 	if (!r)
 		return;
-	stop(r, MONO_ZERO);
+	stop(r, loop_now(r->cfg.loop));
+	if (r->co)
+		finish_askers(r, loop_now(r->cfg.loop));
 	loop_timer_stop(r->cfg.loop, &r->httpd_timer);
 	loop_timer_stop(r->cfg.loop, &r->co_timer);
 	loop_timer_stop(r->cfg.loop, &r->retry_timer);
-	while (r->answers) { /* nobody takes them any more */
-		struct answer *a = r->answers;
-
-		r->answers = a->next;
-		free(a->json);
-		free(a);
-	}
 	coordsave_free(r->save);
 	coordinator_free(r->co);
 	coordstore_close(r->store);
@@ -664,6 +684,8 @@ static int save(struct coordrole *r, char *why)
 	char *row = coordconf_write(&r->conf);
 	int err = row ? coordinator_put_setting(r->co, REG_SET_CONFIG, row) : -ENOMEM;
 
+	if (row) /* holds the certificate's private key */
+		sodium_memzero(row, strlen(row));
 	free(row);
 	if (err)
 		(void)snprintf(why, COORDROLE_ERR_MAX, "the settings cannot be stored: %s", strerror(-err));
@@ -790,19 +812,25 @@ void coordrole_answer(struct coordrole *r, uint64_t call, const char *json)
 	a->ticket = ticket;
 	a->next = r->answers;
 	r->answers = a;
+	coordsave_hurry(r->save);
 }
 
 void coordrole_admin(struct coordrole *r, struct mono now, uint64_t call, const char *verb, const char *body,
 		     size_t size)
 {
 	static const char off[] = "{\"Error\":\"the coordinator is off (meshctl coordinator enable --url URL)\"}";
+	static const char nomem[] = "{\"Error\":\"out of memory\"}";
 
 	if (!r->co || !r->is_on) {
 		r->cfg.events.reply(r->cfg.events.ctx, call, 409, off, sizeof(off) - 1);
 		return;
 	}
-	coordinator_admin(r->co, now, call, verb, body, size);
+	if (coordinator_admin(r->co, now, call, verb, body, size) < 0) {
+		r->cfg.events.reply(r->cfg.events.ctx, call, 500, nomem, sizeof(nomem) - 1);
+		return;
+	}
 	(void)coordrole_pump(r, now);
+	coordsave_hurry(r->save);
 }
 
 /* ---- pipes ---- */

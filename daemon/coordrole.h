@@ -66,6 +66,7 @@ struct coordrole_cfg {
  * Returns 0; a negative errno with a sentence in 'why' if the database is damaged. */
 MESH_MUST_USE int coordrole_open(struct coordrole **out, const struct coordrole_cfg *cfg, struct mono now,
 				 char why[static COORDROLE_ERR_MAX]);
+/* Writes what waits; callers that still wait are answered before it returns. Null is allowed. */
 void coordrole_close(struct coordrole *r);
 
 /* Checks and applies settings: all or nothing. 'warn' gets lines ('\n' between them) for the operator. Returns

@@ -89,12 +89,16 @@ static int run(sqlite3 *db, const char *sql)
 static int query_text(sqlite3 *db, const char *sql, char *buf, size_t size)
 {
 	sqlite3_stmt *st = NULL;
+	const char *text;
 	int rc = sqlite3_prepare_v2(db, sql, -1, &st, NULL);
 
 	if (rc == SQLITE_OK)
 		rc = sqlite3_step(st);
-	if (rc == SQLITE_ROW)
-		(void)snprintf(buf, size, "%s", (const char *)sqlite3_column_text(st, 0));
+	text = rc == SQLITE_ROW ? (const char *)sqlite3_column_text(st, 0) : NULL;
+	if (text)
+		(void)snprintf(buf, size, "%s", text);
+	else if (rc == SQLITE_ROW)
+		rc = SQLITE_NOMEM;
 	(void)sqlite3_finalize(st);
 	return rc == SQLITE_ROW ? 0 : rc == SQLITE_DONE ? -ENOENT : to_errno(rc);
 }
@@ -209,10 +213,13 @@ static int load_table(struct coordstore *s, enum reg_table table,
 	(void)snprintf(sql, sizeof(sql), "SELECT id, data FROM %s ORDER BY id", tables[table]);
 	rc = sqlite3_prepare_v2(s->db, sql, -1, &st, NULL);
 	while (rc == SQLITE_OK || rc == SQLITE_ROW) {
+		const char *text;
+
 		rc = sqlite3_step(st);
 		if (rc != SQLITE_ROW)
 			break;
-		err = row(ctx, table, sqlite3_column_int64(st, 0), (const char *)sqlite3_column_text(st, 1));
+		text = (const char *)sqlite3_column_text(st, 1); /* null: out of memory, or NULL in a damaged row */
+		err = text ? row(ctx, table, sqlite3_column_int64(st, 0), text) : -EBADMSG;
 		if (err < 0)
 			break;
 	}
@@ -266,19 +273,21 @@ static int put_row(sqlite3 *db, const struct reg_write *w)
 }
 
 /* Rows of nodes leave before any comes back, so that names, keys and addresses may be given on, and even swapped, in
- * one batch; users come before the nodes that name them. */
+ * one batch; users leave after the nodes that name them, and come before them. So the order of the rows means nothing. */
 static int write_rows(sqlite3 *db, const struct reg_batch *b)
 {
+	enum { NODES_LEAVE, OTHERS_LEAVE, USERS_COME, OTHERS_COME, N_PASSES };
 	int err = 0;
 
-	for (int pass = 0; pass < 3 && !err; pass++) {
+	for (int pass = 0; pass < N_PASSES && !err; pass++) {
 		for (size_t i = 0; i < b->n_rows && !err; i++) {
 			const struct reg_write *w = &b->rows[i];
-			int want = w->table == REG_USERS ? 1 : 2;
+			const int leaves = w->table == REG_NODES ? NODES_LEAVE : OTHERS_LEAVE;
+			const int comes = w->table == REG_USERS ? USERS_COME : OTHERS_COME;
 
-			if (pass == 0 && (!w->data || w->table == REG_NODES))
+			if (pass == leaves && (!w->data || w->table == REG_NODES))
 				err = delete_row(db, w);
-			else if (w->data && want == pass)
+			else if (pass == comes && w->data)
 				err = put_row(db, w);
 		}
 	}

@@ -30,7 +30,8 @@ void coordstore_close(struct coordstore *s);
 MESH_MUST_USE int coordstore_load(struct coordstore *s,
 				  int (*row)(void *ctx, enum reg_table table, int64_t id, const char *data),
 				  void *ctx);
-/* Stores a batch in one transaction. Returns 0 or a negative errno (nothing was stored). */
+/* Stores a batch in one transaction; a row is in it once, and their order means nothing. Returns 0 or a negative errno
+ * (nothing was stored). */
 MESH_MUST_USE int coordstore_write(struct coordstore *s, const struct reg_batch *b);
 /* The same with 'n' batches, in order, in one transaction. */
 MESH_MUST_USE int coordstore_write_group(struct coordstore *s, const struct reg_batch *const *b, size_t n);

@@ -37,6 +37,8 @@ check_LIBRARIES += tests/libslowdisk.a
 tests_libslowdisk_a_SOURCES = tests/unit/slowdisk.c tests/unit/slowdisk.h
 check_PROGRAMS += tests/unit/test_persist
 tests_unit_test_persist_LDADD = tests/libslowdisk.a libdaemon.a $(LDADD) $(SQLITE_LIBS)
+# Memory that runs out when the test says so.
+tests_unit_test_persist_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc -Wl,--wrap=calloc
 check_LIBRARIES += tests/libapifake.a
 tests_libapifake_a_SOURCES = tests/unit/apifake.c tests/unit/apifake.h
 check_PROGRAMS += tests/unit/test_api
@@ -62,11 +64,16 @@ tests_unit_test_streams_LDADD = libdaemon.a $(LDADD) $(CURL_LIBS) $(SSL_LIBS)
 # The coordinator's database and administration.
 libdaemon_a_SOURCES += \
 	daemon/api_coord.c daemon/api_coord.h \
+	daemon/coordconf.c daemon/coordconf.h \
+	daemon/coordrole.c daemon/coordrole.h \
 	daemon/coordsave.c daemon/coordsave.h \
-	daemon/coordstore.c daemon/coordstore.h
+	daemon/coordstore.c daemon/coordstore.h \
+	daemon/coordurl.c daemon/coordurl.h
 libdaemon_a_SOURCES += daemon/hostnet.c daemon/hostnet.h
 check_PROGRAMS += tests/unit/test_coordstore
 tests_unit_test_coordstore_LDADD = libdaemon.a $(LDADD) $(SQLITE_LIBS)
+check_PROGRAMS += tests/unit/test_coordrole
+tests_unit_test_coordrole_LDADD = tests/libslowdisk.a libdaemon.a $(LDADD) $(SQLITE_LIBS) $(SSL_LIBS) $(CURL_LIBS)
 check_PROGRAMS += tests/unit/test_nft
 tests_unit_test_nft_LDADD = libdaemon.a $(LDADD)
 check_PROGRAMS += tests/unit/test_filepages
@@ -88,9 +95,6 @@ meshd_SOURCES = \
 	daemon/meshd.c daemon/meshd.h \
 	daemon/act.c \
 	daemon/backend.c daemon/backend_relay.c daemon/bus.c \
-	daemon/coordconf.c daemon/coordconf.h \
-	daemon/coordrole.c daemon/coordrole.h \
-	daemon/coordurl.c daemon/coordurl.h \
 	daemon/events.c \
 	daemon/figures.c \
 	daemon/portmap.c daemon/portmap.h

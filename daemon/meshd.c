@@ -465,10 +465,12 @@ static void close_all(struct meshd *m)
 {
 	if (m->loop)
 		loop_fd_del(m->loop, &m->tls_watch);
-	persist_close(&m->persist); /* answers go out while there is an API */
+	/* Answers that wait for the disk go out while there is an API; it tells the others that there will be none. */
+	api_stop(m->api);
+	persist_close(&m->persist);
 	metricsd_close(m->metricsd);
-	api_free(m->api);
 	coordrole_close(m->coord);
+	api_free(m->api);
 	if (m->rtnl) { /* the host is left as it was found */
 		const struct rtnl_wanted none = { .ifindex = dp_ifindex(m->dp) };
 

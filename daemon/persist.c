@@ -6,8 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <sodium.h>
+
 #include "base/log.h"
-#include "control/ctlclient.h"
 #include "daemon/store.h"
 
 /* One acknowledgement for each set of keys: the control client counts them. A later set's ticket covers the
@@ -37,6 +38,49 @@ static void written(void *ctx, uint64_t ticket, int err, struct mono now)
 			p->events.answer(p->events.ctx, a.token, a.kind, err);
 	}
 	p->n_answers = kept;
+}
+
+static int put_keys(struct persist *p, const struct ctlclient_saved *saved)
+{
+	struct store_identity id = { .machine = saved->machine,
+				     .node = saved->node,
+				     .old_node = saved->old_node,
+				     .is_registered = saved->registered };
+	int err = store_put_identity(p->store, &id);
+
+	store_identity_wipe(&id);
+	if (!err && *saved->url)
+		err = store_put_value(p->store, "identity_url", saved->url, strlen(saved->url));
+	if (!err && *saved->url && !key_is_zero(saved->server.b))
+		err = store_put_server_key(p->store, saved->url, &saved->server);
+	return err;
+}
+
+/* Each set is a whole identity: the newest one on disk makes up for those before. Without memory for it nothing that
+ * depends on these keys is sent. */
+static void try_keys(struct persist *p, struct mono now, const struct ctlclient_saved *saved)
+{
+	int err = put_keys(p, saved);
+
+	p->is_lost = err != 0;
+	if (err) {
+		log_error(p->log, "store: identity: %s", strerror(-err));
+		memmove(&p->lost, saved, sizeof(p->lost));
+		p->keys_ticket = UINT64_MAX;
+		loop_timer_set(p->loop, &p->lost_timer, mono_add_s(now, PERSIST_AGAIN_S));
+		return;
+	}
+	sodium_memzero(&p->lost, sizeof(p->lost));
+	p->keys_ticket = store_ticket(p->store);
+	acknowledge(p, now);
+}
+
+static void lost_due(void *ctx, struct mono now)
+{
+	struct persist *p = ctx;
+
+	if (p->is_lost)
+		try_keys(p, now, &p->lost);
 }
 
 static void store_map(struct persist *p)
@@ -70,6 +114,7 @@ void persist_init(struct persist *p, struct store *store, struct loop *loop, con
 	*p = (struct persist){ .store = store, .loop = loop, .log = log, .events = *events };
 	p->map_timer = (struct loop_timer){ .fn = map_due, .ctx = p };
 	p->map_timer.node.deadline = MONO_NEVER;
+	p->lost_timer = (struct loop_timer){ .fn = lost_due, .ctx = p };
 	store_attach(store, loop, written, p);
 }
 
@@ -78,6 +123,9 @@ void persist_close(struct persist *p)
 	if (!p->store)
 		return;
 	loop_timer_stop(p->loop, &p->map_timer);
+	lost_due(p, loop_now(p->loop));
+	loop_timer_stop(p->loop, &p->lost_timer);
+	sodium_memzero(&p->lost, sizeof(p->lost));
 	store_map(p);
 	store_detach(p->store);
 	p->store = NULL;
@@ -85,24 +133,8 @@ void persist_close(struct persist *p)
 
 void persist_identity(struct persist *p, struct mono now, const struct ctlclient_saved *saved)
 {
-	struct store_identity id = { .machine = saved->machine,
-				     .node = saved->node,
-				     .old_node = saved->old_node,
-				     .is_registered = saved->registered };
-	int err = store_put_identity(p->store, &id);
-
-	store_identity_wipe(&id);
-	if (!err && *saved->url)
-		err = store_put_value(p->store, "identity_url", saved->url, strlen(saved->url));
-	if (!err && *saved->url && !key_is_zero(saved->server.b))
-		err = store_put_server_key(p->store, saved->url, &saved->server);
 	p->n_keys++;
-	p->keys_ticket = store_ticket(p->store);
-	if (err) { /* out of memory: nothing that depends on these keys is ever sent */
-		log_error(p->log, "store: identity: %s", strerror(-err));
-		p->keys_ticket = UINT64_MAX;
-	}
-	acknowledge(p, now);
+	try_keys(p, now, saved);
 }
 
 void persist_floor(struct persist *p, int64_t stamp_floor_ns)
@@ -136,4 +168,5 @@ void persist_answer(struct persist *p, uint64_t token, enum persist_kind kind)
 	else
 		p->answers[p->n_answers++] =
 			(struct persist_answer){ .token = token, .ticket = ticket, .kind = kind };
+	store_hurry(p->store);
 }

@@ -17,15 +17,16 @@
 
 #include "base/compiler.h"
 #include "base/mono.h"
+#include "control/ctlclient.h"
 #include "daemon/loop.h"
 
-struct ctlclient_saved;
 struct log;
 struct store;
 
 enum {
 	PERSIST_ANSWERS_MAX = 64,
 	PERSIST_MAP_DELAY_MS = 1000, /* a burst of deltas is stored once */
+	PERSIST_AGAIN_S = 1,         /* after there was no memory for keys */
 	PERSIST_MAP_INTERVAL_S = 30, /* and never more often than this: a large map is megabytes */
 };
 
@@ -53,6 +54,9 @@ struct persist {
 	struct persist_events events;
 	unsigned n_keys;        /* sets of keys that wait for 'keys_ticket' */
 	uint64_t keys_ticket;
+	bool is_lost;                /* there was no memory to put the newest set ... */
+	struct ctlclient_saved lost; /* ... which is this; secret */
+	struct loop_timer lost_timer;
 	struct persist_answer answers[PERSIST_ANSWERS_MAX];
 	size_t n_answers;
 	bool map_is_due;         /* the map changed since it was stored ... */
@@ -66,7 +70,8 @@ void persist_init(struct persist *p, struct store *store, struct loop *loop, con
 /* Stores the map that waits, and everything else, before it returns. Harmless on a zeroed struct. */
 void persist_close(struct persist *p);
 
-/* 'keys_stored' follows once these are on disk, perhaps before this returns. */
+/* 'keys_stored' follows once these are on disk, perhaps before this returns. A set that there is no memory for is put
+ * again every second; no set is acknowledged before the newest one is on disk. */
 void persist_identity(struct persist *p, struct mono now, const struct ctlclient_saved *saved);
 /* No answer: the reservation is raised well before stamps reach it (wg/session.h). */
 void persist_floor(struct persist *p, int64_t stamp_floor_ns);

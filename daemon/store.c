@@ -26,6 +26,7 @@ enum {
 	IDENTITY_VERSION = 1,
 	NAME_MAX_LEN = 1100,       /* "server:" and a URL */
 	BACKOFF_MAX_S = 60,        /* RELIABILITY 7, rule 5 */
+	HURRY_S = 1,               /* between two tries when somebody waits */
 };
 
 static_assert((int)STORE_ERR_MAX == (int)STOREDB_ERR_MAX, "one kind of sentence");
@@ -51,6 +52,7 @@ struct batch {
 	struct storedb_row *rows;
 	size_t n_rows;
 	struct storedb_row map; /* apart: what a cache needs must not hold up keys; null name = none */
+	bool deletes_map;       /* among 'rows' */
 	uint64_t ticket;
 	int err, map_err;
 	char why[STORE_ERR_MAX];
@@ -65,6 +67,9 @@ struct store {
 	uint64_t durable;
 	struct batch batch;
 	unsigned backoff_s;     /* 0 = the last write worked */
+	bool is_hurried;        /* store_hurry() while a try is under way */
+	uint64_t map_deleted;   /* ticket of a deletion of the map that is not on disk yet; 0 = none */
+	struct mono tried;      /* when the last try ended */
 	char health[STORE_ERR_MAX];
 	/* store_attach() */
 	struct loop *loop;
@@ -155,6 +160,8 @@ static int row_take(struct store *s, const char *name, void *data, size_t size)
 	r->is_bad = false;
 	r->is_dirty = true;
 	r->changed = ++s->ticket;
+	if (!data && strcmp(name, map_name) == 0)
+		s->map_deleted = r->changed;
 	return 0;
 }
 
@@ -206,6 +213,8 @@ static bool collect(struct store *s)
 
 	b->ticket = s->ticket;
 	b->err = b->map_err = 0;
+	b->why[0] = 0;
+	b->deletes_map = false;
 	for (const struct row *r = s->rows; r; r = r->next)
 		n += r->is_dirty;
 	if (!n)
@@ -222,6 +231,7 @@ static bool collect(struct store *s)
 		w->name = strdup(r->name);
 		w->data = r->data ? copy_of(r->data, r->size) : NULL;
 		w->size = r->size;
+		b->deletes_map |= strcmp(r->name, map_name) == 0;
 		if (!w->name || (r->data && !w->data))
 			b->err = -ENOMEM;
 	}
@@ -240,7 +250,7 @@ static void batch_run(void *ctx)
 	if (b->map.name) {
 		char why[STORE_ERR_MAX];
 
-		b->map_err = storedb_write(b->db, &b->map, 1, why);
+		b->map_err = storedb_write(b->db, &b->map, 1, b->err ? why : b->why);
 	}
 }
 
@@ -270,14 +280,32 @@ static bool is_dirty(const struct store *s)
 	return false;
 }
 
+/* A map is a cache: one that the disk refuses is not kept for later. But if it was to replace a deleted one, that one
+ * is there still, and its deletion is due again. Returns 0 or a negative errno of that. */
+static int settle_map(struct store *s)
+{
+	struct batch *b = &s->batch;
+
+	if (b->map_err)
+		log_warn(s->log, "store: map: not written: %s", strerror(-b->map_err));
+	if (s->map_deleted <= b->ticket && ((b->deletes_map && !b->err) || (b->map.name && !b->map_err)))
+		s->map_deleted = 0;
+	if (!b->map_err || !s->map_deleted)
+		return 0;
+	/* A newer word on it may wait already. */
+	if (!row_find(s, map_name) && row_set(s, map_name, NULL, 0) < 0)
+		log_error(s->log, "store: map: out of memory"); /* 'map_deleted' hides the one on disk */
+	return b->map_err;
+}
+
 /* What became of the batch. */
 static int settle(struct store *s)
 {
 	struct batch *b = &s->batch;
-	const int err = b->err;
+	const int map_err = settle_map(s), err = b->err ? b->err : map_err;
 
-	if (b->map_err) /* a cache: what the disk refuses is not kept for later */
-		log_warn(s->log, "store: map: not written: %s", strerror(-b->map_err));
+	if (!b->err)
+		rows_clean(s, b->ticket);
 	if (err) {
 		(void)snprintf(s->health, sizeof(s->health), "state cannot be written: %.280s", b->why);
 		log_error(s->log, "store: %s", s->health);
@@ -288,7 +316,6 @@ static int settle(struct store *s)
 		s->health[0] = 0;
 		s->backoff_s = 0;
 		s->durable = b->ticket;
-		rows_clean(s, b->ticket);
 	}
 	batch_wipe(b);
 	return err;
@@ -305,8 +332,11 @@ static void batch_done(void *ctx, bool did_run, struct mono now)
 		return;
 	}
 	err = settle(s);
+	s->tried = now;
 	if (err || is_dirty(s))
-		loop_timer_set(s->loop, &s->timer, mono_add_s(now, s->backoff_s));
+		loop_timer_set(s->loop, &s->timer,
+			       mono_add_s(now, s->is_hurried && s->backoff_s ? HURRY_S : s->backoff_s));
+	s->is_hurried = false;
 	s->written(s->ctx, ticket, err, now);
 }
 
@@ -334,8 +364,19 @@ static int commit(struct store *s)
 {
 	if (!s->loop)
 		return write_now(s);
-	loop_timer_set(s->loop, &s->timer, loop_now(s->loop));
+	if (!s->backoff_s) /* else it waits for its turn */
+		loop_timer_set(s->loop, &s->timer, loop_now(s->loop));
 	return 0;
+}
+
+void store_hurry(struct store *s)
+{
+	if (!s->loop || !s->backoff_s)
+		return;
+	if (s->batch.job.is_queued)
+		s->is_hurried = true;
+	else
+		loop_timer_set(s->loop, &s->timer, mono_max(loop_now(s->loop), mono_add_s(s->tried, HURRY_S)));
 }
 
 static int row_put(struct store *s, const char *name, const void *data, size_t size)
@@ -586,7 +627,7 @@ int store_get_map(struct store *s, const char *url, struct bytes *map)
 		ret = bytes_append(&row, r->data, r->size);
 	else if (!r && w->data)
 		ret = bytes_append(&row, w->data, w->size);
-	else if (!r && !w->name)
+	else if (!r && !w->name && !s->map_deleted)
 		ret = storedb_get(s->db, map_name, &row);
 	if (!ret && (bytes_size(&row) <= len || memcmp(bytes_data(&row), url, len) != 0))
 		ret = -ENOENT;

@@ -9,7 +9,8 @@
  * What is put is in memory at once, and read from there. Without a loop, store_put_*() returns when it is on disk.
  * With one (store_attach), the disk's helper thread writes it, many puts in one transaction, and the
  * control thread never waits: whoever must not go on before a value is on disk takes store_ticket() after putting it
- * and waits until store_is_durable(). A write that the disk refuses is tried again, after 1 s up to 60 s.
+ * and waits until store_is_durable(). A write that the disk refuses is tried again, after 1 s up to 60 s; what is put
+ * meanwhile does not bring that forward.
  *
  * Control thread only. Spec: RELIABILITY 7. */
 #ifndef DAEMON_STORE_H
@@ -53,6 +54,9 @@ void store_detach(struct store *s);
 /* Covers everything that was put up to now. */
 uint64_t store_ticket(const struct store *s);
 bool store_is_durable(const struct store *s, uint64_t ticket);
+/* Somebody waits for what was put: a write that was refused is tried again now, but not within a second of the last
+ * try. */
+void store_hurry(struct store *s);
 /* A sentence when the last write failed and memory is ahead of the disk; null = all is well. */
 const char *store_health(const struct store *s);
 

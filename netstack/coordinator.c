@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "coord/admin.h"
 #include "coordint.h"
+#include "wire/json.h"
 
 enum {
 	DERP_CHUNK = 32 << 10, /* bytes taken from the DERP server for one SEND */
@@ -400,24 +401,54 @@ bool coordinator_is_durable(const struct coordinator *c, uint64_t ticket)
 	return registry_is_durable(ctlserver_registry(c->ctl), ticket);
 }
 
-void coordinator_admin(struct coordinator *c, struct mono now, uint64_t call, const char *verb, const char *body,
-		       size_t size)
+int coordinator_admin(struct coordinator *c, struct mono now, uint64_t call, const char *verb, const char *body,
+		      size_t size)
 {
+	const uint64_t writes = registry_n_writes(ctlserver_registry(c->ctl));
 	struct coord_call *w = calloc(1, sizeof(*w)), **at = &c->calls;
 
-	if (!w) {
-		log_error(c->env->log, "coord: admin: %s: out of memory", verb);
-		return;
-	}
+	if (!w)
+		return -ENOMEM;
 	w->call = call;
 	w->status = coord_derp_call(c, now, verb, body, size, &w->body);
 	if (w->status)
 		w->ticket = registry_ticket(ctlserver_registry(c->ctl));
 	else
 		w->status = admin_call(c->ctl, now, verb, body, size, &w->body, &w->ticket);
+	w->changes = writes != registry_n_writes(ctlserver_registry(c->ctl));
 	while (*at)
 		at = &(*at)->next;
 	*at = w;
+	return 0;
+}
+
+/* {"Error":why} in place of the answer, which may hold a key that a restart would not know. */
+static void set_error(struct coord_call *w, unsigned status, const char *why)
+{
+	struct json_w json = { 0 };
+	size_t size;
+	char *text;
+
+	json_w_obj(&json, NULL);
+	json_w_str(&json, "Error", why);
+	json_w_end(&json);
+	text = json_w_take(&json, &size);
+	bytes_wipe(&w->body);
+	if (text)
+		(void)!bytes_append(&w->body, text, size); /* out of memory: the status must do */
+	free(text);
+	w->status = status;
+}
+
+void coordinator_refused(struct coordinator *c, uint64_t ticket, unsigned status, const char *why)
+{
+	for (struct coord_call *w = c->calls; w; w = w->next) {
+		if (w->ticket > ticket || registry_is_durable(ctlserver_registry(c->ctl), w->ticket))
+			continue;
+		if (w->changes)
+			set_error(w, status, why);
+		w->ticket = 0; /* waits no longer */
+	}
 }
 
 /* ---- outputs ---- */

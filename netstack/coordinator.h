@@ -63,7 +63,7 @@ struct coordinator_out {
 	uint32_t conn;
 	const uint8_t *data;
 	size_t size;
-	const struct reg_batch *batch;
+	struct reg_batch *batch; /* its rows may be taken */
 	uint64_t call;
 	unsigned status;
 };
@@ -101,14 +101,18 @@ void coordinator_sent(struct coordinator *c, struct mono now, uint32_t conn, siz
 void coordinator_writable(struct coordinator *c, struct mono now, uint32_t conn);
 void coordinator_closed(struct coordinator *c, struct mono now, uint32_t conn);
 void coordinator_stored(struct coordinator *c, struct mono now, uint64_t ticket);
+/* Batches up to 'ticket' can't be stored for now. Administration calls that wait for them are answered: with 'status'
+ * and 'why' if they have changed something, else with what they ask for. */
+void coordinator_refused(struct coordinator *c, uint64_t ticket, unsigned status, const char *why);
 
 /* Covers everything written up to now; durable when coordinator_stored() has told so. */
 uint64_t coordinator_ticket(const struct coordinator *c);
 bool coordinator_is_durable(const struct coordinator *c, uint64_t ticket);
 
-/* An administration call (verbs in coord/admin.h); answered by REPLY with the same 'call'. */
-void coordinator_admin(struct coordinator *c, struct mono now, uint64_t call, const char *verb,
-		       const char *body, size_t size);
+/* An administration call (verbs in coord/admin.h); answered by REPLY with the same 'call'. Returns 0; -ENOMEM: nothing
+ * was done, and no answer follows. */
+MESH_MUST_USE int coordinator_admin(struct coordinator *c, struct mono now, uint64_t call, const char *verb,
+				    const char *body, size_t size);
 
 /* Owner's own row among the settings (REG_SET_CONFIG), stored with the next batch. */
 MESH_MUST_USE int coordinator_put_setting(struct coordinator *c, enum reg_setting id, const char *data);

@@ -39,6 +39,7 @@ struct coord_conn {
 struct coord_call {
 	uint64_t call, ticket;
 	unsigned status;
+	bool changes;      /* it is done, but only in memory so far */
 	struct bytes body;
 	struct coord_call *next;
 };

@@ -472,9 +472,20 @@ void ctlserver_connection_closed(struct ctlserver *s, struct mono now, uint32_t 
 
 /* ---- the machine ---- */
 
+/* Without memory for it the batch stays where it is, and what waits for its ticket waits on. */
+static void take_batch(struct ctlserver *s, struct mono now)
+{
+	struct ctl_queued *q = registry_has_batch(s->reg, now) ? push(s) : NULL;
+
+	if (!q)
+		return;
+	q->out = (struct ctlserver_out){ .kind = CTLSERVER_BATCH, .batch = &q->batch };
+	if (!registry_take_batch(s->reg, now, &q->batch))
+		q->out = (struct ctlserver_out){ .kind = CTLSERVER_RESPOND }; /* for nobody: skipped by poll */
+}
+
 bool ctlserver_poll(struct ctlserver *s, struct mono now, struct ctlserver_out *out)
 {
-	struct reg_batch batch;
 	struct node_key key;
 	bool member;
 
@@ -483,16 +494,7 @@ bool ctlserver_poll(struct ctlserver *s, struct mono now, struct ctlserver_out *
 	ctl_run_streams(s, now);
 	while (registry_take_event(s->reg, &key, &member))
 		ctl_push(s, member ? CTLSERVER_ADMIT : CTLSERVER_KICK, 0, 0, NULL, &key, sizeof(key));
-	if (registry_take_batch(s->reg, now, &batch)) {
-		struct ctl_queued *q = push(s);
-
-		if (q) {
-			q->batch = batch;
-			q->out = (struct ctlserver_out){ .kind = CTLSERVER_BATCH, .batch = &q->batch };
-		} else {
-			reg_batch_wipe(&batch); /* rows are lost: the process is out of memory */
-		}
-	}
+	take_batch(s, now);
 	while (s->first) {
 		struct ctl_queued *q = s->first;
 

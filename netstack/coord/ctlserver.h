@@ -74,7 +74,7 @@ struct ctlserver_out {
 	const char *type;          /* RESPOND: content type */
 	const uint8_t *data;
 	size_t size;
-	const struct reg_batch *batch;
+	struct reg_batch *batch;   /* its rows may be taken */
 	struct node_key key;
 };
 

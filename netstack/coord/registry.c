@@ -120,14 +120,18 @@ void reg_pending_free(struct reg_pending *p)
 	free(p);
 }
 
+void reg_write_wipe(struct reg_write *w)
+{
+	if (w->data) /* settings hold private keys */
+		sodium_memzero(w->data, strlen(w->data));
+	free(w->data);
+	w->data = NULL;
+}
+
 void reg_batch_wipe(struct reg_batch *b)
 {
-	for (size_t i = 0; i < b->n_rows; i++) {
-		/* Settings hold private keys. */
-		if (b->rows[i].data)
-			sodium_memzero(b->rows[i].data, strlen(b->rows[i].data));
-		free(b->rows[i].data);
-	}
+	for (size_t i = 0; i < b->n_rows; i++)
+		reg_write_wipe(&b->rows[i]);
 	free(b->rows);
 	*b = (struct reg_batch){ 0 };
 }
@@ -159,7 +163,7 @@ void registry_free(struct registry *r)
 
 uint64_t registry_ticket(const struct registry *r)
 {
-	return r->batch.n_rows || r->counters_dirty ? r->ticket + 1 : r->ticket;
+	return r->batch.n_rows || r->counters_dirty || r->unsaved ? r->ticket + 1 : r->ticket;
 }
 
 bool registry_is_durable(const struct registry *r, uint64_t ticket)
@@ -167,23 +171,29 @@ bool registry_is_durable(const struct registry *r, uint64_t ticket)
 	return ticket <= r->durable;
 }
 
+uint64_t registry_n_writes(const struct registry *r)
+{
+	return r->n_writes;
+}
+
 int registry_write(struct registry *r, enum reg_table table, int64_t id, const char *data)
 {
 	struct reg_write w = { .table = table, .id = id }, *rows;
 
+	r->n_writes++;
 	if (data && !(w.data = strdup(data)))
 		return -ENOMEM;
 	/* The last word on a row counts. */
 	for (size_t i = 0; i < r->batch.n_rows; i++) {
 		if (r->batch.rows[i].table == table && r->batch.rows[i].id == id) {
-			free(r->batch.rows[i].data);
+			reg_write_wipe(&r->batch.rows[i]);
 			r->batch.rows[i].data = w.data;
 			return 0;
 		}
 	}
 	rows = realloc(r->batch.rows, (r->batch.n_rows + 1) * sizeof(*rows));
 	if (!rows) {
-		free(w.data);
+		reg_write_wipe(&w);
 		return -ENOMEM;
 	}
 	r->batch.rows = rows;
@@ -201,13 +211,18 @@ static bool save(struct registry *r, enum reg_table table, int64_t id, char *row
 
 bool reg_save_node(struct registry *r, struct reg_node *n)
 {
-	n->dirty = false;
-	return save(r, REG_NODES, n->id, reg_node_row(n));
+	r->n_writes++; /* also when there is no memory for the row */
+	n->dirty = !save(r, REG_NODES, n->id, reg_node_row(n));
+	r->unsaved |= n->dirty;
+	return !n->dirty;
 }
 
-bool reg_save_key(struct registry *r, const struct reg_key *k)
+bool reg_save_key(struct registry *r, struct reg_key *k)
 {
-	return save(r, REG_KEYS, k->id, reg_key_row(k));
+	r->n_writes++;
+	k->dirty = !save(r, REG_KEYS, k->id, reg_key_row(k));
+	r->unsaved |= k->dirty;
+	return !k->dirty;
 }
 
 bool reg_save_user(struct registry *r, const struct reg_user *u)
@@ -215,14 +230,31 @@ bool reg_save_user(struct registry *r, const struct reg_user *u)
 	return save(r, REG_USERS, u->id, reg_user_row(u));
 }
 
+bool registry_has_batch(const struct registry *r, struct mono now)
+{
+	return r->batch.n_rows || r->counters_dirty || r->unsaved || mono_due(r->lazy_at, now);
+}
+
+/* Rows of what is dirty. False: there is no memory for one of them. */
+static bool save_dirty(struct registry *r, struct mono now)
+{
+	r->unsaved = false;
+	r->lazy_at = MONO_NEVER;
+	for (size_t i = 0; i < r->n_nodes && !r->unsaved; i++)
+		if (r->nodes[i]->dirty)
+			(void)reg_save_node(r, r->nodes[i]);
+	for (size_t i = 0; i < r->n_keys && !r->unsaved; i++)
+		if (r->keys[i]->dirty)
+			(void)reg_save_key(r, r->keys[i]);
+	if (r->unsaved)
+		r->lazy_at = mono_add_s(now, REG_AGAIN_S);
+	return !r->unsaved;
+}
+
 bool registry_take_batch(struct registry *r, struct mono now, struct reg_batch *out)
 {
-	if (mono_due(r->lazy_at, now)) {
-		r->lazy_at = MONO_NEVER;
-		for (size_t i = 0; i < r->n_nodes; i++)
-			if (r->nodes[i]->dirty && !reg_save_node(r, r->nodes[i]))
-				r->nodes[i]->dirty = true;
-	}
+	if ((r->unsaved || mono_due(r->lazy_at, now)) && !save_dirty(r, now))
+		return false;
 	if (r->counters_dirty) {
 		char *row = reg_counters_row(r);
 

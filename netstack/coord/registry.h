@@ -50,6 +50,7 @@ struct reg_key {
 	size_t n_tags;
 	bool reusable, ephemeral, used, revoked;
 	int64_t created_s, expires_s; /* 0 = never */
+	bool dirty;        /* memory only: differs from the stored row */
 };
 
 struct reg_node {
@@ -124,6 +125,7 @@ struct reg_batch {
 	size_t n_rows;
 };
 
+void reg_write_wipe(struct reg_write *w);
 void reg_batch_wipe(struct reg_batch *b);
 
 struct registry_cfg {
@@ -150,7 +152,12 @@ MESH_MUST_USE int registry_load(struct registry *r, enum reg_table table, int64_
  * else that of the last batch. An answer that promises what was just written waits for it. */
 uint64_t registry_ticket(const struct registry *r);
 bool registry_is_durable(const struct registry *r, uint64_t ticket);
-/* Takes the next batch to store. False: nothing to store. Ownership passes to the caller. */
+/* Grows with every row that is queued: a call that left it alone has changed nothing. */
+uint64_t registry_n_writes(const struct registry *r);
+/* Is there something to store? */
+bool registry_has_batch(const struct registry *r, struct mono now);
+/* Takes the next batch to store. False: nothing to store, or no memory for it: then nothing is lost, and tickets wait.
+ * Ownership passes to the caller. */
 bool registry_take_batch(struct registry *r, struct mono now, struct reg_batch *out);
 /* Batches up to 'ticket' are on disk. */
 void registry_persisted(struct registry *r, uint64_t ticket);

@@ -25,7 +25,9 @@ struct registry {
 	struct reg_batch batch;  /* being collected */
 	uint64_t ticket;         /* of the last batch taken */
 	uint64_t durable;        /* batches up to this are stored */
+	uint64_t n_writes;       /* rows that were to be queued */
 	bool counters_dirty;
+	bool unsaved;            /* out of memory: a row is missing in 'batch', which must not leave without it */
 	uint64_t version;
 	struct reg_event {
 		struct node_key key;
@@ -38,6 +40,7 @@ struct registry {
 enum {
 	REG_OFFLINE_S = 10,  /* grace for a reconnect (coordinator 7, Disconnect) */
 	REG_LAZY_S = 30,     /* what may be lost is written this late */
+	REG_AGAIN_S = 1,     /* after there was no memory for a row */
 	REG_KEYS_MAX = 10000,
 	REG_USERS_MAX = 10000,
 };
@@ -65,9 +68,10 @@ void reg_tags_free(char **tags, size_t n);
 bool reg_insert_node(struct registry *r, struct reg_node *n);
 /* A peer could see this change. */
 void reg_touch(struct registry *r, struct reg_node *n);
-/* Queues the node's row. False: out of memory. */
+/* Queues the row. False: out of memory; as long as the record is in its list, the next batch waits until there is memory
+ * for its row. */
 bool reg_save_node(struct registry *r, struct reg_node *n);
-bool reg_save_key(struct registry *r, const struct reg_key *k);
+bool reg_save_key(struct registry *r, struct reg_key *k);
 bool reg_save_user(struct registry *r, const struct reg_user *u);
 /* The node differs from its row in something that may be lost: written within REG_LAZY_S. */
 void reg_dirty(struct registry *r, struct mono now, struct reg_node *n);

@@ -44,8 +44,10 @@ static struct reg_key *find_key(const struct registry *r, const char *text)
 	    (len == LEN_FINGERPRINT && text[LEN_PLAIN] != '-') || !names_us(r, text, len))
 		return NULL;
 	if (sodium_hex2bin(secret, sizeof(secret), text + SECRET_AT, SECRET_SIZE, NULL, &bin, NULL) != 0 ||
-	    bin != sizeof(secret))
+	    bin != sizeof(secret)) {
+		sodium_memzero(secret, sizeof(secret));
 		return NULL;
+	}
 	(void)crypto_hash_sha256(hash, secret, sizeof(secret));
 	for (size_t i = 0; i < r->n_keys; i++) {
 		/* The prefix is public; only the secret is compared in constant time. */

@@ -289,7 +289,7 @@ const char *wcoord_url(const struct wcoord *c)
 void wcoord_admin(struct wcoord *c, const char *verb, const char *body)
 {
 	c->status = 0;
-	coordinator_admin(c->c, now_of(c), ++c->next_call, verb, body, strlen(body));
+	assert_int_equal(coordinator_admin(c->c, now_of(c), ++c->next_call, verb, body, strlen(body)), 0);
 	pump(c);
 	if (c->status != 200)
 		fail_msg("%s %s: status %u: %s", verb, body, c->status,

@@ -295,7 +295,7 @@ static void create_key(struct world *w, char *text, size_t size)
 {
 	cJSON *v;
 
-	coordinator_admin(w->c, w->now, 1, "keys.create", "{}", 2);
+	assert_int_equal(coordinator_admin(w->c, w->now, 1, "keys.create", "{}", 2), 0);
 	pump(w);
 	assert_int_equal(w->reply_status, 200);
 	v = cJSON_Parse(w->reply);
@@ -531,11 +531,11 @@ static void derp_admits_members_and_tells_home(void **state)
 	(void)client_map(&a);
 	derp_open(w, 3, &priv);
 	assert_true(w->s[3].is_open);
-	coordinator_admin(w->c, w->now, 2, "nodes.list", "", 0);
+	assert_int_equal(coordinator_admin(w->c, w->now, 2, "nodes.list", "", 0), 0);
 	pump(w);
 	assert_non_null(strstr(w->reply, "\"HomeDERP\":999"));
 	/* Deletion disconnects it. */
-	coordinator_admin(w->c, w->now, 3, "nodes.delete", "{\"Node\":\"1\"}", 12);
+	assert_int_equal(coordinator_admin(w->c, w->now, 3, "nodes.delete", "{\"Node\":\"1\"}", 12), 0);
 	pump(w);
 	assert_int_equal(w->reply_status, 200);
 	assert_true(w->s[3].is_closed);
@@ -552,20 +552,20 @@ static void derp_map_is_administered(void **state)
 
 	(void)state;
 	pump(w);
-	coordinator_admin(w->c, w->now, 1, "derp.add", add, sizeof(add) - 1);
+	assert_int_equal(coordinator_admin(w->c, w->now, 1, "derp.add", add, sizeof(add) - 1), 0);
 	pump(w);
 	assert_string_equal(w->reply, "{\"Region\":900}");
-	coordinator_admin(w->c, w->now, 1, "derp.list", "", 0);
+	assert_int_equal(coordinator_admin(w->c, w->now, 1, "derp.list", "", 0), 0);
 	pump(w);
 	assert_non_null(strstr(w->reply, "derp.example.net"));
 	assert_non_null(strstr(w->reply, "\"999\""));
-	coordinator_admin(w->c, w->now, 1, "derp.remove", "{\"Region\":999}", 14);
+	assert_int_equal(coordinator_admin(w->c, w->now, 1, "derp.remove", "{\"Region\":999}", 14), 0);
 	pump(w);
 	assert_int_equal(w->reply_status, 409);
-	coordinator_admin(w->c, w->now, 1, "derp.remove", "{\"Region\":900}", 14);
+	assert_int_equal(coordinator_admin(w->c, w->now, 1, "derp.remove", "{\"Region\":900}", 14), 0);
 	pump(w);
 	assert_int_equal(w->reply_status, 200);
-	coordinator_admin(w->c, w->now, 1, "derp.add", "{\"Hostname\":\"a b\"}", 18);
+	assert_int_equal(coordinator_admin(w->c, w->now, 1, "derp.add", "{\"Hostname\":\"a b\"}", 18), 0);
 	pump(w);
 	assert_int_equal(w->reply_status, 400);
 	stop(w);
@@ -579,7 +579,7 @@ static void admin_waits_for_the_disk(void **state)
 	pump(w);
 	w->disk_fails = true;
 	w->reply_status = 0;
-	coordinator_admin(w->c, w->now, 1, "keys.create", "{}", 2);
+	assert_int_equal(coordinator_admin(w->c, w->now, 1, "keys.create", "{}", 2), 0);
 	pump(w);
 	assert_int_equal(w->reply_status, 0);
 	coordinator_stored(w->c, w->now, UINT64_MAX);

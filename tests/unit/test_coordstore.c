@@ -125,6 +125,26 @@ static void constraints_hold(void **state)
 	coordstore_close(s);
 }
 
+static void the_order_in_a_batch_means_nothing(void **state)
+{
+	struct coordstore *s = reopen(*state);
+	struct reg_write in[] = { { REG_NODES, 1, (char *)(uintptr_t)NODE("k1", "1", "one", "1") },
+				  { REG_USERS, 1, (char *)(uintptr_t) "{\"Name\":\"a\"}" } };
+	/* The node changes hands and its old user goes. */
+	struct reg_write move[] = { { REG_USERS, 1, NULL },
+				    { REG_NODES, 1, (char *)(uintptr_t)NODE("k1", "1", "one", "2") },
+				    { REG_USERS, 2, (char *)(uintptr_t) "{\"Name\":\"a\"}" } };
+	struct reg_write out[] = { { REG_USERS, 2, NULL }, { REG_NODES, 1, NULL } };
+	const struct reg_batch b[] = { { .rows = in, .n_rows = 2 }, { .rows = move, .n_rows = 3 }, { .rows = out, .n_rows = 2 } };
+	struct seen seen = { "" };
+
+	for (size_t i = 0; i < ARRAY_LEN(b); i++)
+		assert_int_equal(coordstore_write(s, &b[i]), 0);
+	assert_int_equal(coordstore_load(s, see, &seen), 0);
+	assert_string_equal(seen.text, "");
+	coordstore_close(s);
+}
+
 static void a_batch_is_all_or_nothing(void **state)
 {
 	struct coordstore *s = reopen(*state);
@@ -199,6 +219,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(rows_survive_in_order, setup, teardown),
 		cmocka_unit_test_setup_teardown(constraints_hold, setup, teardown),
+		cmocka_unit_test_setup_teardown(the_order_in_a_batch_means_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_batch_is_all_or_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(damage_is_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(newer_format_is_refused, setup, teardown),

@@ -20,6 +20,24 @@
 
 static const char url[] = "http://192.0.2.1:443";
 
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t n, size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+
+/* Only the test's own thread runs out of memory. */
+static _Thread_local bool no_memory;
+
+void *__wrap_malloc(size_t size)
+{
+	return no_memory ? NULL : __real_malloc(size);
+}
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+	return no_memory ? NULL : __real_calloc(n, size);
+}
+
 enum { PATIENCE_MS = 20000 }; /* generous: only a broken build gets there */
 
 struct fixture {
@@ -37,6 +55,8 @@ struct fixture {
 	int answer;         /* the last one's error */
 	uint64_t written;   /* ticket of the coordinator */
 	int refused;        /* the last error of the coordinator's rows */
+	unsigned n_refused;
+	bool is_poor;       /* puts find no memory */
 };
 
 static void tick(void *ctx, struct mono now)
@@ -77,6 +97,7 @@ static void rows_written(void *ctx, uint64_t ticket, int err, struct mono now)
 	struct fixture *f = ctx;
 
 	(void)now;
+	f->n_refused += err != 0;
 	if (err)
 		f->refused = err;
 	else
@@ -176,7 +197,9 @@ static void put_keys(struct fixture *f, uint8_t n)
 	memset(s.node.b, n, KEY_SIZE);
 	memset(s.server.b, 9, KEY_SIZE);
 	(void)snprintf(s.url, sizeof(s.url), "%s", url);
+	no_memory = f->is_poor;
 	persist_identity(&f->persist, loop_now(f->loop), &s);
+	no_memory = false;
 }
 
 static uint8_t stored_key(struct fixture *f)
@@ -254,6 +277,79 @@ static void every_set_of_keys_that_waited_is_acknowledged(void **state)
 	close_store(f);
 	open_store(f);
 	assert_int_equal(stored_key(f), 4);
+}
+
+static void keys_without_memory_are_not_acknowledged(void **state)
+{
+	struct fixture *f = *state;
+
+	put_keys(f, 2);
+	turn_until(f, &f->n_stored, 1);
+	f->is_poor = true;
+	put_keys(f, 3);
+	f->is_poor = false;
+	assert_int_equal(stored_key(f), 2);
+	assert_int_equal(f->n_stored, 1);
+	/* Other values that reach the disk say nothing of the keys; those are put again by themselves. */
+	put_prefs(f, "one");
+	turn_until(f, &f->n_stored, 2);
+	assert_int_equal(stored_key(f), 3);
+	close_store(f);
+	open_store(f);
+	assert_int_equal(stored_key(f), 3);
+}
+
+static void a_failing_disk_is_not_tried_at_each_put(void **state)
+{
+	enum { N = 200 };
+	struct fixture *f = *state;
+	unsigned before;
+
+	slowdisk_fail(f->disk, true);
+	put_keys(f, 2);
+	persist_answer(&f->persist, 7, PERSIST_PREFS);
+	turn_until(f, &f->n_answers, 1);
+	before = slowdisk_n_syncs(f->disk);
+	for (int i = 0; i < N; i++) {
+		put_prefs(f, i % 2 ? "one" : "two");
+		turn_until(f, &f->n_ticks, f->n_ticks + 1);
+	}
+	/* Tried again after 1 s, 2 s, 4 s, ...: a handful, however slow this machine is. */
+	assert_in_range(slowdisk_n_syncs(f->disk) - before, 0, N / 4);
+	/* Who waits for an answer gets it soon all the same. */
+	persist_answer(&f->persist, 8, PERSIST_DONE);
+	turn_until(f, &f->n_answers, 2);
+	assert_int_equal(f->answer, -EIO);
+}
+
+/* What the disk has is the map of a login that was ended: it must not come back. */
+static void a_deleted_map_stays_deleted(void **state)
+{
+	struct fixture *f = *state;
+	struct bytes map = { 0 };
+
+	assert_int_equal(store_put_map(f->store, url, "a", 1), 0);
+	persist_answer(&f->persist, 7, PERSIST_PREFS);
+	turn_until(f, &f->n_answers, 1);
+	assert_int_equal(f->answer, 0);
+	slowdisk_fail(f->disk, true);
+	assert_int_equal(store_del_map(f->store), 0);
+	persist_answer(&f->persist, 8, PERSIST_DONE);
+	turn_until(f, &f->n_answers, 2);
+	assert_int_equal(f->answer, -EIO);
+	/* A newer one takes the place of the deletion, and is refused like that. */
+	assert_int_equal(store_put_map(f->store, url, "b", 1), 0);
+	persist_answer(&f->persist, 8, PERSIST_DONE);
+	turn_until(f, &f->n_answers, 3);
+	assert_int_equal(f->answer, -EIO);
+	assert_int_equal(store_get_map(f->store, url, &map), -ENOENT);
+	slowdisk_fail(f->disk, false);
+	persist_answer(&f->persist, 8, PERSIST_DONE);
+	turn_until(f, &f->n_answers, 4);
+	close_store(f);
+	open_store(f);
+	assert_int_equal(store_get_map(f->store, url, &map), -ENOENT);
+	bytes_wipe(&map);
 }
 
 static void many_puts_share_a_transaction(void **state)
@@ -337,12 +433,23 @@ static void open_rows(struct fixture *f)
 	assert_non_null(f->save);
 }
 
+static int try_put_row(struct fixture *f, uint64_t ticket, enum reg_table table, int64_t id, const char *data)
+{
+	struct reg_batch b = { .ticket = ticket, .rows = calloc(1, sizeof(*b.rows)), .n_rows = 1 };
+	int err;
+
+	assert_non_null(b.rows);
+	b.rows[0] = (struct reg_write){ table, id, data ? strdup(data) : NULL };
+	no_memory = f->is_poor;
+	err = coordsave_put(f->save, &b);
+	no_memory = false;
+	reg_batch_wipe(&b);
+	return err;
+}
+
 static void put_row(struct fixture *f, uint64_t ticket, enum reg_table table, int64_t id, const char *data)
 {
-	struct reg_write w = { table, id, (char *)(uintptr_t)data };
-	const struct reg_batch b = { .ticket = ticket, .rows = &w, .n_rows = 1 };
-
-	assert_int_equal(coordsave_put(f->save, &b), 0);
+	assert_int_equal(try_put_row(f, ticket, table, id, data), 0);
 }
 
 static void turn_until_written(struct fixture *f, uint64_t ticket)
@@ -416,6 +523,71 @@ static void a_refused_batch_stays_first_in_line(void **state)
 	assert_int_equal(n_rows(f), 2);
 }
 
+static void batches_of_a_failing_disk_are_merged(void **state)
+{
+	enum { ROUNDS = 300, ROWS = 10 };
+	struct fixture *f = *state;
+	uint64_t ticket = 0;
+	unsigned before;
+
+	open_rows(f);
+	slowdisk_fail(f->disk, true);
+	put_row(f, ++ticket, REG_SETTINGS, 99, "1");
+	turn_until(f, &f->n_refused, 1);
+	before = slowdisk_n_syncs(f->disk);
+	for (int i = 0; i < ROUNDS; i++) {
+		for (int64_t id = 1; id <= ROWS; id++)
+			put_row(f, ++ticket, REG_SETTINGS, id, i % 2 ? "1" : "2");
+		put_row(f, ++ticket, REG_SETTINGS, ROWS + 1, i == 0 ? "1" : NULL);
+		turn_until(f, &f->n_ticks, f->n_ticks + 1);
+		/* The first one, what waits behind it, and what came during a try. */
+		assert_in_range(coordsave_n_rows(f->save), 1, 3 * (ROWS + 2));
+	}
+	assert_in_range(slowdisk_n_syncs(f->disk) - before, 0, ROUNDS / 4);
+	slowdisk_fail(f->disk, false);
+	coordsave_hurry(f->save);
+	turn_until_written(f, ticket);
+	assert_false(coordsave_is_busy(f->save));
+	assert_int_equal(n_rows(f), ROWS + 1);
+}
+
+/* The disk neither answers nor fails: nothing of the sort is known for as long as one likes. */
+static void batches_behind_a_hung_disk_are_merged(void **state)
+{
+	enum { N = 2000 };
+	struct fixture *f = *state;
+
+	open_rows(f);
+	slowdisk_hold(f->disk);
+	put_row(f, 1, REG_SETTINGS, 1, "1");
+	turn_until_blocked(f);
+	for (uint64_t i = 2; i <= N; i++)
+		put_row(f, i, REG_SETTINGS, 2, "1");
+	assert_in_range(coordsave_n_rows(f->save), 2, COORDSAVE_LINE_MAX + 2);
+	slowdisk_go(f->disk);
+	turn_until_written(f, N);
+	assert_int_equal(n_rows(f), 2);
+}
+
+static void a_lost_batch_is_never_confirmed(void **state)
+{
+	struct fixture *f = *state;
+
+	open_rows(f);
+	put_row(f, 1, REG_SETTINGS, 1, "1");
+	f->is_poor = true;
+	assert_int_equal(try_put_row(f, 2, REG_SETTINGS, 2, "1"), -ENOMEM);
+	f->is_poor = false;
+	put_row(f, 3, REG_SETTINGS, 3, "1");
+	turn_until(f, &f->n_refused, 1);
+	assert_int_equal(f->refused, -ENOMEM);
+	assert_int_equal(f->written, 1);
+	put_row(f, 4, REG_SETTINGS, 4, "1");
+	turn_until(f, &f->n_refused, 2);
+	assert_int_equal(f->written, 1);
+	assert_int_equal(n_rows(f), 3);
+}
+
 static void rows_that_wait_are_written_at_the_end(void **state)
 {
 	struct fixture *f = *state;
@@ -467,11 +639,17 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(control_thread_goes_on_while_the_disk_is_slow),
 		TEST(every_set_of_keys_that_waited_is_acknowledged),
+		TEST(keys_without_memory_are_not_acknowledged),
+		TEST(a_failing_disk_is_not_tried_at_each_put),
+		TEST(a_deleted_map_stays_deleted),
 		TEST(many_puts_share_a_transaction),
 		TEST(closing_writes_what_waits),
 		TEST(a_map_is_read_wherever_it_is),
 		TEST(batches_gather_behind_a_slow_disk),
 		TEST(a_refused_batch_stays_first_in_line),
+		TEST(batches_of_a_failing_disk_are_merged),
+		TEST(batches_behind_a_hung_disk_are_merged),
+		TEST(a_lost_batch_is_never_confirmed),
 		TEST(rows_that_wait_are_written_at_the_end),
 		TEST(slow_lookups_do_not_hold_back_the_disk),
 	};
