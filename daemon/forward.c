@@ -4,30 +4,46 @@
  *
  * A receive buffer from one source holds equal segments but not necessarily of one VNI: runs of one
  * VNI are forwarded with one send, byte for byte and without a copy. What is not bound data goes to
- * control in arrival order (peer-relay 7; ARCHITECTURE 6). */
+ * control in arrival order (peer-relay 7; ARCHITECTURE 6). How workers keep their wake-ups few is in
+ * relay/relaypace.h. */
 #include "config.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "daemon/dpstate.h"
 #include "relay/relayfair.h"
+#include "relay/relaypace.h"
 #include "wire/classify.h"
+
+/* What a worker waits for: its sockets by family, and its bell. */
+enum { FORWARD_BELL = 2, FORWARD_WATCHED };
 
 struct forward {
 	struct worker w;
 	struct usock socks[2]; /* IPv4, IPv6; fd -1 = none */
+	unsigned families;     /* bits: which of them are open */
+	int epoll_fd;
 	uint32_t number;       /* of this worker: its events' socket is DP_SOCK_RELAY + number */
 	struct usock_rx rx;
+	bool is_trimmed; /* 'rx' holds no pages */
 	uint32_t overflows[2];
 	struct mono now;
+	uint32_t n_recvs, n_bulk; /* of this wake-up, as relaypace_add() wants them */
+	struct relaypace pace;
 	struct forward_batch batch;
+
+	/* The first worker's, which is started last and stopped first. */
+	struct relayspread spread;
+	struct forward *all[DP_RELAY_SOCKS_MAX]; /* borrowed */
+	uint32_t n_all; /* 0 = the others always get their share, or there are none */
 };
 
 /* --- forwarding --- */
@@ -215,10 +231,10 @@ static void handle_segment(struct forward *f, const struct usock_msg *m, uint8_t
 	to_control(f, DP_EV_GENEVE, m, data, size);
 }
 
+/* Forwards what one receive from the family's socket gives. True: there may be more. */
 static bool take_udp(struct forward *f, unsigned fam)
 {
-	const struct usock *sock = &f->socks[fam];
-	const int n = sock->fd >= 0 ? usock_recv(sock, &f->rx) : 0;
+	const int n = usock_recv(&f->socks[fam], &f->rx);
 
 	if (n <= 0)
 		return false;
@@ -226,50 +242,104 @@ static bool take_udp(struct forward *f, unsigned fam)
 	for (int k = 0; k < n; k++) {
 		const struct usock_msg *m = &f->rx.msgs[k];
 
+		f->n_bulk += m->size > m->seg_size;
 		for (uint32_t at = 0; at < m->size; at += m->seg_size)
 			handle_segment(f, m, m->data + at,
 				       m->size - at < m->seg_size ? m->size - at : m->seg_size);
 	}
 	forward_flush(&f->batch);
 	worker_count_overflow(&f->w, &f->rx, &f->overflows[fam]);
-	return true;
+	f->n_recvs += (uint32_t)n;
+	return n == USOCK_RECV_MAX;
 }
 
-static bool sleep_until_ready(struct forward *f, bool is_trimmed)
+/* Empties the sockets of these families (bits), which take turns. */
+static void take_all(struct forward *f, unsigned families)
 {
-	struct pollfd fds[3] = { { .fd = f->w.bell.fd, .events = POLLIN },
-				 { .fd = f->socks[0].fd, .events = POLLIN },
-				 { .fd = f->socks[1].fd, .events = POLLIN } };
+	while (families) {
+		snapshot_quiescent();
+		f->now = loop_clock();
+		for (unsigned fam = 0; fam < 2; fam++)
+			if (families & 1U << fam && !take_udp(f, fam))
+				families &= ~(1U << fam);
+	}
+}
+
+/* The first worker's: does the work need all of them, or may the others sleep? */
+static void spread(struct forward *f)
+{
+	uint64_t cpu_ns = 0, n_lost = 0;
+
+	if (!f->n_all || !relayspread_is_due(&f->spread, f->now))
+		return;
+	for (uint32_t i = 0; i < f->n_all; i++) {
+		struct timespec ts;
+		clockid_t clock;
+
+		if (pthread_getcpuclockid(f->all[i]->w.thread, &clock) == 0 &&
+		    clock_gettime(clock, &ts) == 0)
+			cpu_ns += (uint64_t)(ts.tv_sec * NS_PER_S + ts.tv_nsec);
+		n_lost += counter_get(&f->all[i]->w.tally.relay_rxq_overflow);
+	}
+	if (!relayspread_add(&f->spread, f->now, cpu_ns, n_lost))
+		return;
+	for (unsigned fam = 0; fam < 2; fam++)
+		if (f->socks[fam].fd >= 0 &&
+		    usock_gather(&f->socks[fam], !f->spread.is_spread) < 0)
+			f->n_all = 0; /* it had worked at the start: leave it as it is now */
+}
+
+/* Waits for the sockets; returns the families (bits) that may have something, all bits clear after
+ * a long silence. */
+static unsigned sleep_until_ready(struct forward *f)
+{
+	struct epoll_event events[FORWARD_WATCHED];
+	unsigned ready = 0;
 	int n;
 
 	snapshot_offline();
-	n = poll(fds, 3, is_trimmed ? -1 : DP_IDLE_MS);
-	if (fds[0].revents)
-		bell_clear(&f->w.bell);
+	n = epoll_wait(f->epoll_fd, events, FORWARD_WATCHED, f->is_trimmed ? -1 : DP_IDLE_MS);
+	if (n == 0) {
+		usock_rx_trim(&f->rx);
+		ring_trim(&f->w.notes);
+		f->is_trimmed = true;
+	}
+	for (int i = 0; i < n; i++) {
+		if (events[i].data.u32 == FORWARD_BELL)
+			bell_clear(&f->w.bell);
+		else
+			ready |= 1U << events[i].data.u32;
+	}
 	snapshot_online();
-	return n == 0;
+	return ready;
 }
 
 static void *forward_main(void *arg)
 {
 	struct forward *f = arg;
-	bool is_trimmed = true;
+	unsigned ready = 0;
 
+	/* The kernel would add 50 us to a pause. */
+	(void)prctl(PR_SET_TIMERSLACK, 1000UL);
 	snapshot_thread_enter();
 	while (!counter_mark_get(&f->w.stop)) {
-		bool any;
-
-		snapshot_quiescent();
-		f->now = loop_clock();
-		any = take_udp(f, 0);
-		if (take_udp(f, 1) || any)
+		if (!ready)
+			ready = sleep_until_ready(f);
+		if (!ready)
 			continue;
-		if (sleep_until_ready(f, is_trimmed)) {
-			usock_rx_trim(&f->rx);
-			ring_trim(&f->w.notes);
-			is_trimmed = true;
+		f->is_trimmed = false;
+		f->n_recvs = f->n_bulk = 0;
+		take_all(f, ready);
+		spread(f);
+		relaypace_add(&f->pace, f->now, f->n_recvs, f->n_bulk);
+		if (f->n_recvs && f->pace.pause_ns) {
+			const struct timespec pause = { .tv_nsec = f->pace.pause_ns };
+
+			(void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+			/* Neither family waits for the other's pauses to end. */
+			ready = f->families;
 		} else {
-			is_trimmed = false;
+			ready = 0;
 		}
 	}
 	snapshot_thread_leave();
@@ -284,6 +354,8 @@ void forward_close(struct forward *f)
 	worker_wipe(&f->w);
 	usock_close(&f->socks[0]);
 	usock_close(&f->socks[1]);
+	if (f->epoll_fd >= 0)
+		(void)close(f->epoll_fd);
 	usock_rx_wipe(&f->rx);
 	free(f->batch.fair);
 	free(f);
@@ -332,8 +404,54 @@ static int open_first(const struct dp *dp, struct usock *s, enum ip_family famil
 	return err;
 }
 
+static int open_socks(struct dp *dp, struct forward *f, uint16_t port, const struct forward *first,
+		      bool share, char err[static DP_ERR_MAX])
+{
+	int ret;
+
+	if (first) {
+		ret = open_sock(dp, &f->socks[0], IP_V4, first->socks[0].port, true);
+		if (!ret && first->socks[1].fd >= 0)
+			ret = open_sock(dp, &f->socks[1], IP_V6, first->socks[1].port, true);
+		if (ret)
+			(void)snprintf(err, DP_ERR_MAX, "relay: port %u: %s", first->socks[0].port,
+				       strerror(-ret));
+		return ret;
+	}
+	ret = open_first(dp, &f->socks[0], IP_V4, port, share);
+	if (ret) {
+		(void)snprintf(err, DP_ERR_MAX, "relay: udp4 port %u: %s", port, strerror(-ret));
+		return ret;
+	}
+	ret = open_first(dp, &f->socks[1], IP_V6, port ? port : f->socks[0].port, share);
+	if (ret == -EADDRINUSE && !port)
+		ret = open_first(dp, &f->socks[1], IP_V6, 0, share);
+	if (ret)
+		log_info(dp->log, "relay: ignoring IPv6 bind failure: %s", strerror(-ret));
+	return 0;
+}
+
+static int watch(struct forward *f)
+{
+	f->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (f->epoll_fd < 0)
+		return -errno;
+	for (uint32_t i = 0; i < FORWARD_WATCHED; i++) {
+		struct epoll_event ev = { .events = EPOLLIN, .data.u32 = i };
+		const int fd = i == FORWARD_BELL ? f->w.bell.fd : f->socks[i].fd;
+
+		if (fd < 0)
+			continue;
+		if (epoll_ctl(f->epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0)
+			return -errno;
+		if (i != FORWARD_BELL)
+			f->families |= 1U << i;
+	}
+	return 0;
+}
+
 static int open_one(struct dp *dp, struct forward **out, uint32_t number, uint16_t port,
-		    struct forward *first, bool share, char err[static DP_ERR_MAX])
+		    const struct forward *first, bool share, char err[static DP_ERR_MAX])
 {
 	struct forward *f = calloc(1, sizeof(*f));
 	int ret;
@@ -341,41 +459,35 @@ static int open_one(struct dp *dp, struct forward **out, uint32_t number, uint16
 	if (!f)
 		return -ENOMEM;
 	*out = f;
-	f->socks[0].fd = f->socks[1].fd = -1;
+	f->socks[0].fd = f->socks[1].fd = f->epoll_fd = -1;
 	f->number = number;
+	f->is_trimmed = true;
 	f->w.is_forwarder = true;
 	ret = worker_init(&f->w, dp);
 	if (!ret)
 		ret = usock_rx_init(&f->rx);
 	if (!ret)
 		ret = forward_batch_limit(&f->batch, dp, loop_clock());
-	if (ret)
-		return ret;
-	if (!first) {
-		ret = open_first(dp, &f->socks[0], IP_V4, port, share);
-		if (ret) {
-			(void)snprintf(err, DP_ERR_MAX, "relay: udp4 port %u: %s", port,
-				       strerror(-ret));
-			return ret;
-		}
-		ret = open_first(dp, &f->socks[1], IP_V6, port ? port : f->socks[0].port, share);
-		if (ret == -EADDRINUSE && !port)
-			ret = open_first(dp, &f->socks[1], IP_V6, 0, share);
-		if (ret)
-			log_info(dp->log, "relay: ignoring IPv6 bind failure: %s", strerror(-ret));
-		ret = 0;
-	} else {
-		ret = open_sock(dp, &f->socks[0], IP_V4, first->socks[0].port, true);
-		if (!ret && first->socks[1].fd >= 0)
-			ret = open_sock(dp, &f->socks[1], IP_V6, first->socks[1].port, true);
-		if (ret)
-			(void)snprintf(err, DP_ERR_MAX, "relay: port %u: %s", first->socks[0].port,
-				       strerror(-ret));
-	}
+	if (!ret)
+		ret = open_socks(dp, f, port, first, share, err);
+	if (!ret)
+		ret = watch(f);
 	f->batch.w = &f->w;
 	f->batch.sock[0] = f->socks[0].fd >= 0 ? &f->socks[0] : NULL;
 	f->batch.sock[1] = f->socks[1].fd >= 0 ? &f->socks[1] : NULL;
 	return ret;
+}
+
+/* Lets the first of 'n' workers have all the work until it is too much for one. */
+static void gather(struct forward *const *set, uint32_t n)
+{
+	struct forward *first = set[0];
+
+	for (unsigned fam = 0; fam < 2; fam++)
+		if (first->socks[fam].fd >= 0 && usock_gather(&first->socks[fam], true) < 0)
+			return; /* an old kernel: it spreads always */
+	memcpy(first->all, set, n * sizeof(set[0]));
+	first->n_all = n;
 }
 
 int forward_open(struct dp *dp, uint16_t port, struct forward *set[static DP_RELAY_SOCKS_MAX],
@@ -396,7 +508,9 @@ int forward_open(struct dp *dp, uint16_t port, struct forward *set[static DP_REL
 		if (set[i])
 			*n = i + 1;
 	}
-	for (uint32_t i = 0; i < *n && !ret; i++) {
+	if (!ret && *n > 1)
+		gather(set, *n);
+	for (uint32_t i = *n; i-- > 0 && !ret;) {
 		ret = worker_start(&set[i]->w, "meshd-relay", forward_main, set[i]);
 		if (ret)
 			(void)snprintf(err, DP_ERR_MAX, "relay: thread: %s", strerror(-ret));

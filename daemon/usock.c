@@ -5,10 +5,15 @@
 #include "daemon/usock.h"
 
 #include <errno.h>
+#include <linux/filter.h>
 #include <linux/udp.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+#ifndef SO_DETACH_REUSEPORT_BPF
+#define SO_DETACH_REUSEPORT_BPF 68
+#endif
 
 struct usock_addr usock_addr(const struct ep *ep)
 {
@@ -120,6 +125,22 @@ void usock_close(struct usock *s)
 	if (s->fd >= 0)
 		(void)close(s->fd);
 	s->fd = -1;
+}
+
+int usock_gather(const struct usock *s, bool is_gathered)
+{
+	struct sock_filter first[] = { BPF_STMT(BPF_RET | BPF_K, 0) };
+	const struct sock_fprog prog = { ARRAY_LEN(first), first };
+	const int one = 1;
+
+	/* Detaching comes first in both cases: it tells whether the kernel can. */
+	if (setsockopt(s->fd, SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, &one, sizeof(one)) < 0 &&
+	    errno != ENOENT)
+		return -errno;
+	if (is_gathered &&
+	    setsockopt(s->fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &prog, sizeof(prog)) < 0)
+		return -errno;
+	return 0;
 }
 
 /* --- receive --- */

@@ -64,6 +64,11 @@ struct ep usock_ep(const struct usock_addr *addr);
 MESH_MUST_USE int usock_open(struct usock *s, const struct usock_cfg *cfg);
 void usock_close(struct usock *s);
 
+/* Of sockets of ours that share a port: gives all datagrams to the first that was opened, or lets the
+ * kernel spread them by address, as it does from the start. Any thread. Returns 0 or a negative errno:
+ * nothing has changed (kernels before 5.3 cannot go back, so they are not asked to begin). */
+MESH_MUST_USE int usock_gather(const struct usock *s, bool is_gathered);
+
 /* --- receive --- */
 
 /* One datagram, or several of 'seg_size' bytes behind each other (the last may be shorter). */

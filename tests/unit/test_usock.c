@@ -241,6 +241,72 @@ static void usock_port_in_use_is_refused(void **state)
 	usock_close(&b);
 }
 
+enum { SHARING = 3, SENDERS = 64 };
+
+/* Sends a datagram from each of many sockets; returns how many of the sharing sockets got some. */
+static unsigned n_reached(const struct usock *socks, const struct usock_addr *to, struct usock_rx *rx)
+{
+	const struct usock_cfg cfg = { .family = IP_V4 };
+	struct iovec iov = { (void *)(uintptr_t)"x", 1 };
+	unsigned n = 0, n_got = 0;
+
+	for (int i = 0; i < SENDERS; i++) {
+		struct usock s;
+
+		assert_int_equal(usock_open(&s, &cfg), 0);
+		assert_int_equal(usock_send_one(&s, to, &iov, 1), 0);
+		usock_close(&s);
+	}
+	for (int i = 0; i < SHARING; i++) {
+		unsigned sum = 0;
+		int got;
+
+		while ((got = usock_recv(&socks[i], rx)) > 0)
+			sum += (unsigned)got;
+		assert_int_equal(got, 0);
+		n_got += sum;
+		n += sum > 0;
+		if (i == 0)
+			assert_int_not_equal(sum, 0); /* the first is always among them */
+	}
+	assert_int_equal(n_got, SENDERS);
+	return n;
+}
+
+static void usock_sharers_are_gathered_and_spread(void **state)
+{
+	struct usock_cfg cfg = { .family = IP_V4, .can_share_port = true };
+	struct ep ep = { .ip = ip4(127, 0, 0, 1) };
+	struct usock socks[SHARING];
+	struct usock_addr to;
+	struct usock_rx rx;
+
+	(void)state;
+	assert_int_equal(usock_rx_init(&rx), 0);
+	for (int i = 0; i < SHARING; i++) {
+		assert_int_equal(usock_open(&socks[i], &cfg), 0);
+		cfg.port = socks[0].port;
+	}
+	ep.port = socks[0].port;
+	to = usock_addr(&ep);
+	/* 64 senders that all meet one of three sockets by chance: 1 in 10^30. */
+	assert_true(n_reached(socks, &to, &rx) > 1);
+	for (int i = 0; i < 2; i++) {
+		if (usock_gather(&socks[0], true) < 0)
+			break; /* a kernel that cannot go back: nothing has changed */
+		assert_int_equal(n_reached(socks, &to, &rx), 1);
+		assert_int_equal(usock_gather(&socks[0], true), 0); /* again is no error */
+		assert_int_equal(n_reached(socks, &to, &rx), 1);
+		assert_int_equal(usock_gather(&socks[0], false), 0);
+		assert_true(n_reached(socks, &to, &rx) > 1);
+		assert_int_equal(usock_gather(&socks[0], false), 0);
+	}
+	assert_true(n_reached(socks, &to, &rx) > 1);
+	for (int i = 0; i < SHARING; i++)
+		usock_close(&socks[i]);
+	usock_rx_wipe(&rx);
+}
+
 static void usock_addresses_come_back(void **state)
 {
 	static const char *const texts[] = { "192.0.2.1:1", "255.255.255.255:65535",
@@ -266,6 +332,7 @@ int main(void)
 		cmocka_unit_test(usock_resends_what_was_refused_with_gso),
 		cmocka_unit_test(usock_keeps_other_errors),
 		cmocka_unit_test(usock_port_in_use_is_refused),
+		cmocka_unit_test(usock_sharers_are_gathered_and_spread),
 		cmocka_unit_test(usock_addresses_come_back),
 	};
 
