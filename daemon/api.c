@@ -22,7 +22,7 @@ enum {
 	TABLES_MAX = 8,
 	REQUEST_S = 10,            /* to send a complete request, and to take an answer */
 	IDLE_S = 60,               /* between requests of one connection */
-	OUT_MAX = 8 << 20,         /* an answer */
+	PIECES_MAX = 8,            /* of a body made on the way, before others get their turn */
 	STREAM_MAX = 1 << 20,      /* unread messages of the bus: a slower reader is cut off */
 	RESPONSE_HEAD_MAX = 1024,
 	READ_SIZE = 16 << 10,
@@ -34,6 +34,7 @@ enum {
 enum conn_state {
 	CONN_READING, /* a request, or the time between two */
 	CONN_WAITING, /* a handler has the request */
+	CONN_BODY,    /* an answer whose body is made while it is read */
 	CONN_STREAM,  /* subscribed to the bus */
 };
 
@@ -50,6 +51,7 @@ struct conn {
 	struct bytes body;         /* of the request */
 	struct bytes in;           /* read, not yet parsed: behind the request that is being handled */
 	struct bytes out;
+	struct api_source source;  /* CONN_BODY */
 	char path[256];
 	const struct api_handler *deferred; /* an edit that waits for its turn */
 	uint64_t bus_mask;
@@ -75,6 +77,8 @@ struct api {
 
 static void conn_event(void *ctx, uint32_t events, struct mono now);
 static void conn_feed(struct conn *c);
+static bool conn_pull(struct conn *c);
+static void conn_work(struct conn *c);
 static void run_deferred(struct api *api);
 
 /* --- connections --- */
@@ -102,6 +106,8 @@ static void conn_free(struct conn *c)
 	bytes_wipe(&c->body);
 	bytes_wipe(&c->in);
 	bytes_wipe(&c->out);
+	if (c->source.free)
+		c->source.free(c->source.ctx);
 	api->conns[c->slot] = NULL;
 	api->n_conns--;
 	free(c);
@@ -139,7 +145,7 @@ static void watch_for(struct conn *c)
 
 	if (c->state == CONN_READING && !c->close_after)
 		events |= EPOLLIN;
-	if (bytes_size(&c->out))
+	if (bytes_size(&c->out) || c->state == CONN_BODY)
 		events |= EPOLLOUT;
 	if (loop_fd_mod(c->api->cfg.loop, &c->watch, events))
 		conn_kill(c);
@@ -148,9 +154,16 @@ static void watch_for(struct conn *c)
 /* Sends what it can. The connection may be gone afterwards: the caller returns at once. */
 static void conn_flush(struct conn *c)
 {
-	while (bytes_size(&c->out)) {
-		ssize_t n = send(c->fd, bytes_data(&c->out), bytes_size(&c->out),
-				 MSG_NOSIGNAL | MSG_DONTWAIT);
+	unsigned pieces = 0;
+
+	while (bytes_size(&c->out) || (c->state == CONN_BODY && pieces++ < PIECES_MAX)) {
+		ssize_t n;
+
+		if (!bytes_size(&c->out) && !conn_pull(c)) {
+			conn_kill(c);
+			return;
+		}
+		n = send(c->fd, bytes_data(&c->out), bytes_size(&c->out), MSG_NOSIGNAL | MSG_DONTWAIT);
 
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
 			break;
@@ -293,6 +306,28 @@ static int put_head(struct conn *c, unsigned status, const char *type, int64_t s
 	return bytes_append(&c->out, buf, wr_used(&w, sizeof(buf)));
 }
 
+/* The answer is complete in 'out': ready for the next request. */
+static void next_request(struct conn *c)
+{
+	c->state = CONN_READING;
+	c->gen = ++c->api->gen;
+	bytes_wipe(&c->body);
+	c->body.max = API_BODY_MAX;
+	set_deadline(c, c->close_after ? REQUEST_S : IDLE_S);
+}
+
+/* Goes on with what is in 'in' and 'out', unless conn_event() is about to. */
+static void go_on(struct conn *c)
+{
+	if (c->in_event)
+		return;
+	c->in_event = true;
+	conn_work(c);
+	c->in_event = false;
+	if (c->is_dead)
+		conn_free(c);
+}
+
 /* Sends one whole answer and makes the connection ready for the next request. */
 static void respond(struct conn *c, unsigned status, const char *type, const void *body, size_t size)
 {
@@ -307,20 +342,49 @@ static void respond(struct conn *c, unsigned status, const char *type, const voi
 		conn_kill(c);
 		return;
 	}
-	c->state = CONN_READING;
-	c->gen = ++c->api->gen;
-	bytes_wipe(&c->body);
-	c->body.max = API_BODY_MAX;
-	set_deadline(c, c->close_after ? REQUEST_S : IDLE_S);
-	if (c->in_event)
-		return; /* conn_event() sends, and goes on with what is in 'in' */
-	c->in_event = true;
-	conn_feed(c);
-	if (!c->is_dead)
-		conn_flush(c);
-	c->in_event = false;
-	if (c->is_dead)
-		conn_free(c);
+	next_request(c);
+	go_on(c);
+}
+
+/* One piece of the body, as a chunk. */
+static int put_chunk(struct conn *c, const struct bytes *piece)
+{
+	uint8_t buf[64];
+	struct wr w = WR(buf, sizeof(buf));
+	int err;
+
+	http1_write_chunk(&w, bytes_size(piece));
+	err = bytes_append(&c->out, buf, wr_used(&w, sizeof(buf)));
+	if (!err)
+		err = bytes_append(&c->out, bytes_data(piece), bytes_size(piece));
+	w = WR(buf, sizeof(buf));
+	http1_write_chunk_end(&w);
+	return err ? err : bytes_append(&c->out, buf, wr_used(&w, sizeof(buf)));
+}
+
+static void source_end(struct conn *c)
+{
+	c->source.free(c->source.ctx);
+	c->source = (struct api_source){ 0 };
+	next_request(c);
+}
+
+/* Has the next piece of the body made. False: it cannot be, the connection ends. */
+static bool conn_pull(struct conn *c)
+{
+	struct bytes piece = { 0 };
+	uint8_t buf[16];
+	struct wr w = WR(buf, sizeof(buf));
+	const int more = c->source.next(c->source.ctx, &piece);
+	int err = more < 0 ? more : bytes_size(&piece) ? put_chunk(c, &piece) : 0;
+
+	bytes_wipe(&piece);
+	set_deadline(c, REQUEST_S);
+	if (err || more)
+		return !err;
+	http1_write_last_chunk(&w);
+	source_end(c);
+	return bytes_append(&c->out, buf, wr_used(&w, sizeof(buf))) == 0;
 }
 
 /* The end of a request, whoever asked: an edit gives its turn to the next one. */
@@ -371,6 +435,34 @@ void api_reply_error(struct api *api, struct api_token token, int status, const 
 	else
 		answer(api, token, 500, NULL, NULL, 0);
 	free(body);
+}
+
+void api_reply_source(struct api *api, struct api_token token, const struct api_source *source)
+{
+	struct conn *c = find(api, token);
+	struct bytes piece = { 0 };
+	const int more = source->next(source->ctx, &piece);
+
+	if (more == 1 && c && c->state == CONN_WAITING) {
+		c->close_after |= !c->http.keep_alive;
+		c->source = *source;
+		c->state = CONN_BODY;
+		set_deadline(c, REQUEST_S);
+		if (put_head(c, 200, "application/json", -1) < 0 || (!c->is_head && put_chunk(c, &piece) < 0)) {
+			conn_kill(c);
+		} else {
+			if (c->is_head)
+				source_end(c);
+			go_on(c);
+		}
+	} else {
+		source->free(source->ctx);
+		if (more < 0)
+			api_reply_text(api, token, 500, "out of memory\n");
+		else
+			answer(api, token, 200, "application/json", bytes_data(&piece), bytes_size(&piece));
+	}
+	bytes_wipe(&piece);
 }
 
 /* A document that may have failed for want of memory. */
@@ -588,6 +680,16 @@ static void conn_feed(struct conn *c)
 	}
 }
 
+/* Sends, and handles what came while the answer before was sent. */
+static void conn_work(struct conn *c)
+{
+	do {
+		conn_feed(c);
+		if (!c->is_dead)
+			conn_flush(c);
+	} while (!c->is_dead && c->state == CONN_READING && !c->close_after && bytes_size(&c->in));
+}
+
 static bool conn_read(struct conn *c)
 {
 	uint8_t buf[READ_SIZE];
@@ -619,7 +721,7 @@ static void conn_event(void *ctx, uint32_t events, struct mono now)
 			c->is_dead = true;
 	}
 	if (!c->is_dead)
-		conn_flush(c);
+		conn_work(c);
 	c->in_event = false;
 	if (c->is_dead)
 		conn_free(c);
@@ -660,23 +762,12 @@ static void run_deferred(struct api *api)
 static void stream_put(struct conn *c, const struct notify *n)
 {
 	struct bytes line = { 0 };
-	uint8_t buf[64];
-	struct wr w = WR(buf, sizeof(buf));
 	int err = notify_write(&line, n);
 
 	if (!err && bytes_size(&c->out) + bytes_size(&line) > STREAM_MAX)
 		err = -ENOBUFS;
-	if (!err) {
-		http1_write_chunk(&w, bytes_size(&line));
-		err = bytes_append(&c->out, buf, wr_used(&w, sizeof(buf)));
-	}
 	if (!err)
-		err = bytes_append(&c->out, bytes_data(&line), bytes_size(&line));
-	if (!err) {
-		w = WR(buf, sizeof(buf));
-		http1_write_chunk_end(&w);
-		err = bytes_append(&c->out, buf, wr_used(&w, sizeof(buf)));
-	}
+		err = put_chunk(c, &line);
 	bytes_wipe(&line);
 	if (err)
 		conn_kill(c);

@@ -79,6 +79,11 @@ enum { API_ERR_MAX = PREFS_ERR_MAX };
 struct api_backend {
 	/* Fills an empty '*s'; the caller wipes. Without 'peers' the peer list stays empty. */
 	int (*status)(void *ctx, bool peers, struct status *s);
+	/* The peers for a status made without them, one after the other: a fresh list of ids in the order in which
+	 * they are written, and an empty '*p' filled for one of them (the caller wipes) and counted in 's'; -ENOENT:
+	 * it has gone meanwhile. */
+	int (*status_ids)(void *ctx, int64_t **ids, size_t *n);
+	int (*status_peer)(void *ctx, int64_t id, struct status *s, struct status_peer *p);
 	/* The preferences in force, with 'login' filled; borrowed until the handler returns. */
 	const struct prefs *(*prefs)(void *ctx);
 	/* A checked edit as a whole: 'next' are the preferences to come (borrowed), 'changed' the PREF_BITs
@@ -205,6 +210,18 @@ extern const struct api_table api_core_table;   /* api_core.c: status, prefs, lo
 extern const struct api_table api_net_table;    /* api_net.c: ping, whois, derpmap, netcheck, debug */
 extern const struct api_table api_meshd_table;  /* api_meshd.c: metrics, relay, path, version */
 extern const struct api_table api_stock_table;  /* api_stock.c: what the stock command line asks beside */
+
+/* A body that is made while its caller reads it, so that it is never held whole. */
+struct api_source {
+	/* Appends a piece, not too large, to '*out'. Returns 1; 0: it was the last one; or a negative errno, which
+	 * ends the connection: the caller sees an answer that was cut off. */
+	int (*next)(void *ctx, struct bytes *out);
+	void (*free)(void *ctx);
+	void *ctx;
+};
+
+/* 200 with that body, as JSON; the source is taken over. One piece goes out as any answer, more as chunks. */
+void api_reply_source(struct api *api, struct api_token token, const struct api_source *source);
 
 /* Adds a group at run time (the coordinator's, when the daemon has that role). At most 4 groups; the
  * table is borrowed. Returns 0 or -ENOBUFS. */

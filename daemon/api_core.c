@@ -8,7 +8,7 @@
 
 #include "daemon/api.h"
 
-enum { PARAM_MAX = 64, PASSWD_BUF = 4096 };
+enum { PARAM_MAX = 64, PASSWD_BUF = 4096, PIECE_SIZE = 32 << 10 };
 
 static void fail(struct api *api, const struct api_req *req, int err)
 {
@@ -31,20 +31,73 @@ static void send_doc(struct api *api, const struct api_req *req, struct bytes *d
 
 /* --- status --- */
 
+/* A status that is being written: of 10,000 peers it would be 14 MB. */
+struct status_source {
+	const struct api_backend *backend;
+	struct status head; /* without peers */
+	struct json_w w;
+	int64_t *ids;       /* of the peers */
+	size_t n_ids, at;
+};
+
+static void status_source_free(void *ctx)
+{
+	struct status_source *t = ctx;
+
+	status_wipe(&t->head);
+	json_w_wipe(&t->w);
+	free(t->ids);
+	free(t);
+}
+
+static int status_source_next(void *ctx, struct bytes *out)
+{
+	struct status_source *t = ctx;
+	const struct api_backend *b = t->backend;
+	int err = 0;
+
+	if (t->at == 0)
+		status_w_begin(&t->w, &t->head);
+	while (!err && t->at < t->n_ids && bytes_size(&t->w.out) < PIECE_SIZE) {
+		struct status_peer p = { 0 };
+
+		err = b->status_peer(b->ctx, t->ids[t->at++], &t->head, &p);
+		if (!err) {
+			status_w_peer(&t->w, &p);
+			status_peer_wipe(&p);
+		} else if (err == -ENOENT) {
+			err = 0;
+		}
+	}
+	if (!err && t->at == t->n_ids)
+		status_w_end(&t->w, &t->head);
+	err = err ? err : t->w.err;
+	if (!err)
+		err = bytes_append(out, bytes_data(&t->w.out), bytes_size(&t->w.out));
+	bytes_consume(&t->w.out, bytes_size(&t->w.out));
+	return err ? err : t->at < t->n_ids;
+}
+
 static void get_status(struct api *api, const struct api_req *req)
 {
 	const struct api_backend *b = api_backend(api);
+	struct status_source *t = calloc(1, sizeof(*t));
+	const struct api_source source = { .next = status_source_next, .free = status_source_free, .ctx = t };
 	char param[PARAM_MAX];
 	const char *peers = api_query(req, "peers", param, sizeof(param));
-	struct bytes doc = { 0 };
-	struct status s = { 0 };
-	int err;
+	int err = t ? b->status(b->ctx, false, &t->head) : -ENOMEM;
 
-	err = b->status(b->ctx, !peers || strcmp(peers, "false") != 0, &s);
-	if (!err)
-		err = status_write(&doc, &s, "\t");
-	status_wipe(&s);
-	send_doc(api, req, &doc, err);
+	if (!err && (!peers || strcmp(peers, "false") != 0))
+		err = b->status_ids(b->ctx, &t->ids, &t->n_ids);
+	if (err) {
+		if (t)
+			status_source_free(t);
+		fail(api, req, err);
+		return;
+	}
+	t->backend = b;
+	t->w.indent = "\t";
+	api_reply_source(api, req->token, &source);
 }
 
 /* --- preferences --- */

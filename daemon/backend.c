@@ -51,6 +51,20 @@ static int backend_status(void *ctx, bool peers, struct status *s)
 	return err;
 }
 
+static int backend_status_ids(void *ctx, int64_t **ids, size_t *n)
+{
+	struct meshd *m = ctx;
+
+	return engine_status_ids(m->engine, ids, n);
+}
+
+static int backend_status_peer(void *ctx, int64_t id, struct status *s, struct status_peer *p)
+{
+	struct meshd *m = ctx;
+
+	return engine_status_peer(m->engine, loop_now(m->loop), id, s, p);
+}
+
 static void set_text(char **field, const char *text)
 {
 	free(*field);
@@ -436,6 +450,8 @@ static void backend_shutdown(void *ctx)
 void backend_init(struct meshd *m)
 {
 	m->backend = (struct api_backend){ .status = backend_status,
+					   .status_ids = backend_status_ids,
+					   .status_peer = backend_status_peer,
 					   .prefs = backend_prefs,
 					   .set_prefs = backend_set_prefs,
 					   .locked_prefs = backend_locked,

@@ -315,6 +315,12 @@ bool engine_relay_disabled(const struct engine *e);
 
 /* Fill empty structs; the caller wipes. Return 0, -ENOMEM, -ENOENT (path: no such peer). */
 MESH_MUST_USE int engine_status(const struct engine *e, struct mono now, bool peers, struct status *s);
+/* For a status of many peers, one after the other: a fresh list of their node ids in the order of their keys. */
+MESH_MUST_USE int engine_status_ids(const struct engine *e, int64_t **ids, size_t *n);
+/* Fills an empty '*p' with that peer; counts its path and adds its user in 's', which engine_status() filled without
+ * peers. Returns 0; -ENOENT: it has gone; -ENOMEM. */
+MESH_MUST_USE int engine_status_peer(const struct engine *e, struct mono now, int64_t id, struct status *s,
+				     struct status_peer *p);
 MESH_MUST_USE int engine_relayinfo(const struct engine *e, struct mono now, struct relayinfo *r);
 MESH_MUST_USE int engine_pathinfo(const struct engine *e, struct mono now, const struct ip *ip,
 				  struct pathinfo *p);

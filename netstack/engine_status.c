@@ -307,6 +307,53 @@ static void fill_peers(const struct engine *e, struct mono now, struct status *s
 	*bad |= !s->peers;
 }
 
+static int key_order(const void *a, const void *b)
+{
+	const struct map_node *const *x = a, *const *y = b;
+
+	return memcmp((*x)->key.b, (*y)->key.b, KEY_SIZE);
+}
+
+int engine_status_ids(const struct engine *e, int64_t **ids, size_t *n)
+{
+	const struct map_node **nodes = calloc(e->n_slots + 1, sizeof(const struct map_node *));
+
+	*n = 0;
+	*ids = calloc(e->n_slots + 1, sizeof(**ids));
+	if (!nodes || !*ids) {
+		free(nodes);
+		free(*ids);
+		*ids = NULL;
+		return -ENOMEM;
+	}
+	for (size_t i = 0; e->map && i < e->n_slots; i++)
+		if (e->slots[i])
+			nodes[(*n)++] = e->slots[i]->node;
+	qsort(nodes, *n, sizeof(const struct map_node *), key_order);
+	for (size_t i = 0; i < *n; i++)
+		(*ids)[i] = nodes[i]->id;
+	free(nodes);
+	return 0;
+}
+
+int engine_status_peer(const struct engine *e, struct mono now, int64_t id, struct status *s, struct status_peer *p)
+{
+	const struct epeer *peer = e->map ? ep_by_node(e, id) : NULL;
+	bool bad = false;
+
+	if (!peer)
+		return -ENOENT;
+	from_peer(e, now, p, peer, &bad);
+	if (!bad) {
+		count_path(&s->meshd.path_counts, p);
+		add_user(e, s, peer->node->user, &bad);
+	}
+	if (!bad)
+		return 0;
+	status_peer_wipe(p);
+	return -ENOMEM;
+}
+
 /* ---- health ---- */
 
 static void add_health(struct status *s, const char *code, const char *text, bool *bad)

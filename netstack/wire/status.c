@@ -174,9 +174,11 @@ static const struct jsonmap_field status_fields[] = {
 };
 
 /* What stands behind "ExtraRecords", which is always null. */
+enum { TAIL_PEERS, TAIL_USERS };
+
 static const struct jsonmap_field tail_fields[] = {
-	JM_COUNTED(struct status, JM_MAP, "Peer", peers, n_peers, JM_EMPTY, &peer_map),
-	JM_COUNTED(struct status, JM_MAP, "User", users, n_users, JM_EMPTY, &user_map),
+	[TAIL_PEERS] = JM_COUNTED(struct status, JM_MAP, "Peer", peers, n_peers, JM_EMPTY, &peer_map),
+	[TAIL_USERS] = JM_COUNTED(struct status, JM_MAP, "User", users, n_users, JM_EMPTY, &user_map),
 };
 
 static const struct jsonmap_field own_fields[] = {
@@ -233,6 +235,31 @@ int status_write(struct bytes *out, const struct status *s, const char *indent)
 	jsonmap_write_members(&w, &own_map, s);
 	json_w_end(&w);
 	return jsonmap_finish(&w, out);
+}
+
+void status_w_begin(struct json_w *w, const struct status *s)
+{
+	json_w_obj(w, NULL);
+	jsonmap_write_members(w, &head_map, s);
+	json_w_null(w, "ExtraRecords");
+	json_w_obj(w, tail_fields[TAIL_PEERS].key);
+}
+
+void status_w_peer(struct json_w *w, const struct status_peer *p)
+{
+	char key[KEY_TEXT_MAX];
+
+	key_write(key, KEY_NODE, p->key.b);
+	jsonmap_write(w, key, &peer_map, p);
+}
+
+void status_w_end(struct json_w *w, const struct status *s)
+{
+	json_w_end(w);
+	jsonmap_write_field(w, &tail_fields[TAIL_USERS], s);
+	json_w_null(w, "ClientVersion");
+	jsonmap_write_members(w, &own_map, s);
+	json_w_end(w);
 }
 
 int status_parse(struct status *s, const char *text, size_t len)

@@ -12,6 +12,7 @@
 #include "base/compiler.h"
 #include "base/ep.h"
 #include "base/key.h"
+#include "wire/json.h"
 
 /* Outer states (localapi 4); the numbers are those of the bus. */
 enum status_state {
@@ -164,6 +165,11 @@ void status_peer_wipe(struct status_peer *p);
 MESH_MUST_USE int status_add_health(struct status *s, const char *code, const char *text);
 /* JSON with the keys in upstream's order; 'indent' "  " for `status --json`, "\t" for the API. */
 MESH_MUST_USE int status_write(struct bytes *out, const struct status *s, const char *indent);
+/* The same text in pieces, for when 's' holds no peers because they are many: what stands before them, each of them
+ * (in the order of their keys), the rest with 's' as it is by then. Errors are the writer's. */
+void status_w_begin(struct json_w *w, const struct status *s);
+void status_w_peer(struct json_w *w, const struct status_peer *p);
+void status_w_end(struct json_w *w, const struct status *s);
 /* Reads into an empty '*s'. Returns 0; -EBADMSG; -ENOMEM. */
 MESH_MUST_USE int status_parse(struct status *s, const char *text, size_t len);
 /* Drops peers that are not 'active'. */

@@ -22,6 +22,34 @@ static int fake_status(void *ctx, bool peers, struct status *s)
 	return s->version && s->backend_state ? 0 : -ENOMEM;
 }
 
+static int fake_status_ids(void *ctx, int64_t **ids, size_t *n)
+{
+	const struct apifake *f = ctx;
+
+	*n = f->n_peers ? f->n_peers : 1;
+	*ids = calloc(*n, sizeof(**ids));
+	for (size_t i = 0; *ids && i < *n; i++)
+		(*ids)[i] = (int64_t)i;
+	return *ids ? 0 : -ENOMEM;
+}
+
+/* A peer with its number in the key; 'gone' is not there any more, 'broken' cannot be told. */
+static int fake_status_peer(void *ctx, int64_t id, struct status *s, struct status_peer *p)
+{
+	struct apifake *f = ctx;
+
+	f->peers_told++;
+	if (f->gone_peer && id == f->gone_peer)
+		return -ENOENT;
+	if (f->broken_peer && id == f->broken_peer)
+		return -ENOMEM;
+	p->node_id = id;
+	p->key.b[0] = (uint8_t)(id >> 8);
+	p->key.b[1] = (uint8_t)id;
+	s->meshd.path_counts.idle++;
+	return 0;
+}
+
 static void fake_subscribed(void *ctx, uint64_t mask)
 {
 	((struct apifake *)ctx)->bus_mask |= mask;
@@ -196,7 +224,8 @@ void apifake_init(struct apifake *f)
 	memset(f, 0, sizeof(*f));
 	prefs_defaults(&f->prefs);
 	f->backend = (struct api_backend){
-		.status = fake_status,	   .prefs = fake_prefs,	    .set_prefs = fake_set_prefs,
+		.status = fake_status,	   .status_ids = fake_status_ids, .status_peer = fake_status_peer,
+		.prefs = fake_prefs,	    .set_prefs = fake_set_prefs,
 		.locked_prefs = fake_locked, .start = fake_start,   .login_interactive = fake_login,
 		.logout = fake_logout,	   .ping = fake_ping,	    .netcheck = fake_netcheck,
 		.derp_map = fake_derp_map, .whois = fake_whois,	    .metrics = fake_metrics,

@@ -21,6 +21,9 @@ struct apifake {
 	const char *refuse;       /* set_prefs fails with this text */
 	unsigned set_calls, start_calls, login_calls, logout_calls, shutdown_calls, writes;
 	bool logout_local;        /* of the last logout */
+	size_t n_peers;           /* in the status; 0 = 1 */
+	int64_t gone_peer, broken_peer; /* 0 = none */
+	size_t peers_told;        /* for a status so far */
 	uint64_t bus_mask;        /* of all who subscribed */
 	char auth_key[64];
 };

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The local API over socket pairs: rights, limits, requests in flight, edits in turn, the bus. */
+#include "config.h"
+
 #include "tests/unit/testing.h"
 
 #include <errno.h>
@@ -10,6 +12,7 @@
 #include <unistd.h>
 
 #include "tests/unit/apifake.h"
+#include "wire/http1.h"
 
 enum { STRANGER = 12345, ANSWER_MAX = 1 << 20 };
 
@@ -583,6 +586,122 @@ static void slow_readers_of_the_bus_are_cut_off(void **state)
 	apifake_wipe(&f);
 }
 
+/* Sends requests and lets the daemon work until it has nothing more to say; 'buf' gets all of it. */
+static size_t talk(struct apifake *f, int fd, char *buf)
+{
+	size_t used = 0;
+	ssize_t n;
+
+	do {
+		apifake_run(f);
+		n = recv(fd, buf + used, ANSWER_MAX - used, MSG_DONTWAIT);
+		used += n > 0 ? (size_t)n : 0;
+	} while (n > 0);
+	return used;
+}
+
+/* Takes one answer off the front: its body is appended to 'body'. Returns what is left, or null if it is cut off. */
+static char *one_answer(char *p, const char *end, struct bytes *body)
+{
+	struct http1 *h = malloc(sizeof(*h));
+	enum http1_event ev = HTTP1_MORE;
+
+	assert_non_null(h);
+	http1_init(h, HTTP1_RESPONSES, UINT64_MAX);
+	while (p && ev != HTTP1_END) {
+		size_t used = 0;
+
+		assert_int_equal(http1_input(h, (const uint8_t *)p, (size_t)(end - p), &used, &ev), 0);
+		if (ev == HTTP1_BODY)
+			assert_int_equal(bytes_append(body, h->body, h->body_size), 0);
+		p = ev == HTTP1_MORE ? NULL : p + used;
+	}
+	free(h);
+	return p;
+}
+
+#define ASK(method, path) method " /localapi/v0/" path " HTTP/1.1\r\nHost: local-tailscaled.sock\r\n\r\n"
+
+static void many_peers_are_told_while_they_are_read(void **state)
+{
+	enum { MANY = 600 };
+	static char buf[ANSWER_MAX];
+	struct status s = { 0 };
+	struct bytes body = { 0 }, version = { 0 };
+	struct apifake f;
+	char *end, *p;
+	int fd;
+
+	(void)state;
+	apifake_init(&f);
+	f.n_peers = MANY;
+	f.gone_peer = 300;
+	fd = apifake_connect(&f, STRANGER);
+	send_text(fd, ASK("GET", "status") ASK("GET", "meshd/version"));
+	apifake_run(&f);
+	assert_true(f.peers_told < MANY); /* what the caller does not take is not made */
+	end = buf + talk(&f, fd, buf);
+	assert_int_equal(f.peers_told, MANY);
+	p = one_answer(buf, end, &body);
+	assert_non_null(p);
+	assert_int_equal(status_parse(&s, (const char *)bytes_data(&body), bytes_size(&body)), 0);
+	assert_int_equal(s.n_peers, MANY - 1);
+	for (size_t i = 1; i < s.n_peers; i++)
+		assert_true(memcmp(s.peers[i - 1].key.b, s.peers[i].key.b, KEY_SIZE) < 0);
+	assert_int_equal(s.meshd.path_counts.idle, MANY - 1); /* counted on the way */
+	/* The request that came meanwhile is next. */
+	p = one_answer(p, end, &version);
+	assert_ptr_equal(p, end);
+	assert_non_null(memmem(bytes_data(&version), bytes_size(&version), "0.1.0", 5));
+	/* Without a body it is not made either. */
+	f.peers_told = 0;
+	send_text(fd, ASK("HEAD", "status"));
+	*(buf + talk(&f, fd, buf)) = 0;
+	assert_non_null(strstr(buf, "\r\nTransfer-Encoding: chunked\r\n"));
+	assert_string_equal(body_of(buf), "");
+	assert_true(f.peers_told < MANY);
+	assert_int_equal(status_of(exchange(&f, fd, "GET", "meshd/version", "")), 200);
+	status_wipe(&s);
+	bytes_wipe(&body);
+	bytes_wipe(&version);
+	(void)close(fd);
+	apifake_wipe(&f);
+}
+
+static void an_answer_that_fails_on_the_way_is_cut_off(void **state)
+{
+	enum { MANY = 600 };
+	static char buf[ANSWER_MAX];
+	struct bytes body = { 0 };
+	struct apifake f;
+	char *end;
+	int fd;
+
+	(void)state;
+	apifake_init(&f);
+	f.n_peers = MANY;
+	f.broken_peer = 300;
+	fd = apifake_connect(&f, STRANGER);
+	send_text(fd, ASK("GET", "status"));
+	end = buf + talk(&f, fd, buf);
+	assert_null(one_answer(buf, end, &body));
+	assert_int_equal(api_n_conns(f.api), 0);
+	(void)close(fd);
+	/* In the first piece there is still time for a status code. */
+	f.broken_peer = 1;
+	fd = apifake_connect(&f, STRANGER);
+	assert_int_equal(status_of(exchange(&f, fd, "GET", "status", "")), 500);
+	/* A caller that leaves in the middle. */
+	f.broken_peer = 0;
+	send_text(fd, ASK("GET", "status"));
+	apifake_run(&f);
+	(void)close(fd);
+	apifake_run(&f);
+	assert_int_equal(api_n_conns(f.api), 0);
+	bytes_wipe(&body);
+	apifake_wipe(&f);
+}
+
 static void connections_are_limited_by_uid_and_in_all(void **state)
 {
 	struct apifake f;
@@ -658,6 +777,8 @@ int main(void)
 		cmocka_unit_test(bus_tells_the_daemon_who_listens),
 		cmocka_unit_test(dial_names_the_address),
 		cmocka_unit_test(slow_readers_of_the_bus_are_cut_off),
+		cmocka_unit_test(many_peers_are_told_while_they_are_read),
+		cmocka_unit_test(an_answer_that_fails_on_the_way_is_cut_off),
 		cmocka_unit_test(connections_are_limited_by_uid_and_in_all),
 		cmocka_unit_test(listening_takes_over_dead_sockets_only),
 	};
