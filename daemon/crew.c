@@ -10,13 +10,16 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "daemon/ring.h"
 
 enum {
 	STACK_SIZE = 128 << 10,
-	SPINS = 2000, /* looks before a helper sleeps: some 20 us, about the worker's time between batches */
-	SPINS_OWNER = 200, /* before the worker gives the core to a helper that has lost its own */
+	/* In time and not in looks: a pause takes 10 ns on one processor and 70 on the next. */
+	SPIN_NS = 20000, /* before a helper sleeps: about the worker's time between batches */
+	SPIN_OWNER_NS = 2000, /* before the worker gives the core to a helper that has lost its own */
+	LOOKS = 16, /* between two looks at the clock */
 };
 
 struct helper {
@@ -58,6 +61,29 @@ static inline void pause_cpu(void)
 #if defined(__x86_64__) || defined(__i386__)
 	__builtin_ia32_pause();
 #endif
+}
+
+static int64_t now_ns(void)
+{
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* Looks for a moment whether 'is_so' comes true; the answer. */
+static bool spin(bool (*is_so)(const struct crew *), const struct crew *c, int64_t ns)
+{
+	const int64_t end = now_ns() + ns;
+
+	do {
+		for (int i = 0; i < LOOKS; i++) {
+			if (is_so(c))
+				return true;
+			pause_cpu();
+		}
+	} while (now_ns() < end);
+	return false;
 }
 
 /* Does parts until none is left. */
@@ -102,15 +128,18 @@ static void *helper_main(void *arg)
 	struct helper *h = arg;
 
 	while (!atomic_load_explicit(&h->crew->is_over, memory_order_acquire)) {
-		int spins = SPINS;
-
 		work(h->crew, h->lane);
-		while (!has_work(h->crew) && --spins > 0)
-			pause_cpu();
-		if (!spins)
+		if (!spin(has_work, h->crew, SPIN_NS))
 			sleep_until_rung(h);
 	}
 	return NULL;
+}
+
+/* Are the parts of the run that is under way all done? Acquire: pairs with the release in work(). */
+static bool is_done(const struct crew *c)
+{
+	return atomic_load_explicit(&c->n_done, memory_order_acquire) ==
+	       parts_of(atomic_load_explicit(&c->ticket, memory_order_relaxed));
 }
 
 /* The worker takes a part itself. */
@@ -123,8 +152,6 @@ static void wake(struct crew *c, uint32_t n)
 
 void crew_run(struct crew *c, crew_fn fn, void *ctx, uint32_t n)
 {
-	int spins = SPINS_OWNER;
-
 	if (!c || n < 2) {
 		for (uint32_t i = 0; i < n; i++)
 			fn(ctx, i, 0);
@@ -138,12 +165,9 @@ void crew_run(struct crew *c, crew_fn fn, void *ctx, uint32_t n)
 			      memory_order_seq_cst);
 	wake(c, n);
 	work(c, 0);
-	while (atomic_load_explicit(&c->n_done, memory_order_acquire) < n) {
-		if (--spins > 0)
-			pause_cpu();
-		else
+	if (!is_done(c) && !spin(is_done, c, SPIN_OWNER_NS))
+		while (!is_done(c))
 			(void)sched_yield();
-	}
 }
 
 static int start(struct helper *h, const char *name)

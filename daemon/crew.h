@@ -8,10 +8,10 @@
  *       waits for those still under way
  *   … the batch in its order …               spin for a moment, then sleep
  *
- * The unit is a whole batch, cut into parts of dozens of packets: handing over single packets costs
- * more than their crypto (PERFORMANCE 4). The worker goes on only when every part is done, so what it
- * sends or delivers stays in the order in which it was read, whoever sealed it, and nothing that a
- * helper touches can be retired meanwhile: the worker's own batch holds it.
+ * The unit is a whole batch, cut into parts of dozens of packets (of one peer or of many: the workers' shares):
+ * handing over single packets costs more than their crypto (PERFORMANCE 4). The worker goes on only when every
+ * part is done, so each peer's packets stay in the order in which they were read, whoever sealed them, and nothing
+ * that a helper touches can be retired meanwhile: the worker's own batch holds it.
  *
  * All parts are described by one 64-bit ticket (generation, how many, next), so that a helper that
  * wakes late can never claim a part of a later run by an older count. */

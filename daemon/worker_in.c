@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/group.h"
 #include "daemon/dpstate.h"
 #include "wire/classify.h"
 #include "wire/echo.h"
@@ -25,12 +26,14 @@ enum {
 	PKTS_MAX = OFFLOAD_PKTS_MAX, /* a flush */
 	PART_MAX = 32,               /* packets that a helper opens at once */
 	SRCS_MAX = 256,
+	SRCS_LOOKBACK = 8,           /* how many of the newest are compared */
 	PIECES_MAX = 1 + OFFLOAD_GROUP_PKTS_MAX, /* of a writev: header and packets */
 	BATCHES_MAX = 4,     /* receives per socket before the other one's turn */
 	QUIET_RECVS = 32,    /* in DP_IDLE_MS: no more than this is no traffic */
 };
 
 static_assert(PIECES_MAX <= 1024, "UIO_MAXIOV");
+static_assert((int)PKTS_MAX <= (int)GROUP_ITEMS_MAX, "a batch is grouped as a whole");
 
 /* Where packets of the batch came from. */
 struct in_src {
@@ -64,6 +67,8 @@ struct in {
 	struct in_pkt pkts[PKTS_MAX];
 	uint32_t n_parts;
 	struct in_part parts[PKTS_MAX];
+	uint32_t n_shares;
+	uint16_t shares[PKTS_MAX + 1]; /* the first part of each, and the end */
 	struct in_src srcs[SRCS_MAX];
 	/* The last flow found in the flow memory this batch: its other packets need no lock. */
 	struct flow_key allowed;
@@ -251,34 +256,57 @@ static void count_fresh(struct in *in, struct dp_key *key, const struct in_src *
 	worker_mark_active(&in->w, peer);
 }
 
-/* Cuts the batch into parts: as long as they may be, or shorter if there is somebody to share with. */
+/* Several peers' packets come mixed: each key's together make longer parts, and super-packets. */
+static void group(struct in *in)
+{
+	uint64_t keys[PKTS_MAX];
+	struct group g;
+
+	for (uint32_t i = 0; i < in->n_pkts; i++)
+		keys[i] = (uintptr_t)in->pkts[i].key;
+	if (!group_by_key(&g, keys, in->n_pkts))
+		return;
+	group_apply(&g, in->kpkts, in->n_pkts, sizeof(in->kpkts[0]));
+	group_apply(&g, in->pkts, in->n_pkts, sizeof(in->pkts[0]));
+}
+
+/* Cuts the batch into parts: as long as they may be, or shorter if there is somebody to share with; and the parts into
+ * shares, so that handing one over is paid once for many packets. */
 static void cut(struct in *in)
 {
 	const uint32_t max = in->w.crew ? PART_MAX : AEAD_BATCH_MAX;
+	uint32_t n_share = 0;
 
-	in->n_parts = 0;
+	in->n_parts = in->n_shares = 0;
 	for (uint32_t first = 0, n; first < in->n_pkts; first += n) {
 		const struct in_pkt *p = &in->pkts[first];
 
 		for (n = 1; n < max && first + n < in->n_pkts && p[n].key == p->key &&
 			    p[n].src == p->src;)
 			n++;
+		if (n_share == 0)
+			in->shares[in->n_shares++] = (uint16_t)in->n_parts;
+		n_share = n_share + n < PART_MAX ? n_share + n : 0;
 		in->parts[in->n_parts++] =
 			(struct in_part){ .first = (uint16_t)first, .n = (uint16_t)n };
 	}
+	in->shares[in->n_shares] = (uint16_t)in->n_parts;
 }
 
 /* On the worker's thread or a helper's. */
-static void open_part(void *ctx, uint32_t i, unsigned lane)
+static void open_share(void *ctx, uint32_t i, unsigned lane)
 {
 	struct in *in = ctx;
-	struct in_part *part = &in->parts[i];
 
-	part->ok = keypair_open_n(in->pkts[part->first].key->kp, lane, &in->w.aead[lane], in->now,
-				  &in->kpkts[part->first], part->n);
+	for (uint32_t k = in->shares[i]; k < in->shares[i + 1]; k++) {
+		struct in_part *part = &in->parts[k];
+
+		part->ok = keypair_open_n(in->pkts[part->first].key->kp, lane, &in->w.aead[lane], in->now,
+					  &in->kpkts[part->first], part->n);
+	}
 }
 
-/* What comes after authentication, in the order of arrival. */
+/* What comes after authentication, in the order of arrival of this key's packets. */
 static void finish_part(struct in *in, const struct in_part *part)
 {
 	const uint32_t first = part->first, n = part->n;
@@ -319,8 +347,9 @@ static void flush(struct in *in)
 
 	if (in->n_pkts) {
 		offload_gro_begin(&in->gro, tun->has_vnet_hdr, tun->has_uso);
+		group(in);
 		cut(in);
-		crew_run(in->w.crew, open_part, in, in->n_parts);
+		crew_run(in->w.crew, open_share, in, in->n_shares);
 		for (uint32_t i = 0; i < in->n_parts; i++)
 			finish_part(in, &in->parts[i]);
 		for (uint32_t i = 0; i < in->gro.n_groups; i++)
@@ -340,8 +369,9 @@ static uint16_t src_index(struct in *in, const struct path_addr *path)
 	struct in_src *s;
 	const bool v6 = path->ep.ip.family == IP_V6;
 
-	if (in->n_srcs && path_eq(&in->srcs[in->n_srcs - 1].path, path))
-		return (uint16_t)(in->n_srcs - 1);
+	for (uint32_t i = in->n_srcs; i > 0 && i + SRCS_LOOKBACK > in->n_srcs; i--)
+		if (path_eq(&in->srcs[i - 1].path, path))
+			return (uint16_t)(i - 1);
 	if (in->n_srcs == SRCS_MAX)
 		flush(in);
 	s = &in->srcs[in->n_srcs];

@@ -3,8 +3,9 @@
  *
  * A batch reads super-packets from TUN (and packets that control injects), writes their segments
  * directly at their final place in one arena, seals them in groups of one key, and sends runs of
- * equal segments with one call each. With three cores or more, helpers seal parts of the batch at the
- * same time (daemon/crew.h); it is sent in the order in which it was read.
+ * equal segments with one call each. With three cores or more, helpers seal shares of the batch at the
+ * same time (daemon/crew.h). Packets of one key are sent in the order in which they were read; mixed ones
+ * of several keys are brought together by key first.
  *
  *   arena:  [geneve 8][header 16][plaintext, padded][tag 16] [geneve 8][header 16] …
  *            only if a target of the path is a relay
@@ -18,6 +19,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/group.h"
 #include "daemon/dpstate.h"
 #include "path/ladder.h"
 #include "wire/ip.h"
@@ -63,6 +65,8 @@ struct narrow {
 	struct mono until;
 };
 
+static_assert((int)PKTS_MAX <= (int)GROUP_ITEMS_MAX, "a batch is grouped as a whole");
+
 struct out {
 	struct worker w;
 	uint8_t *arena; /* mmap: ARENA_SIZE, then TUN_READ_MAX for reading */
@@ -75,6 +79,8 @@ struct out {
 	struct out_pkt pkts[PKTS_MAX];
 	uint32_t n_parts;
 	struct out_part parts[PKTS_MAX];
+	uint32_t n_shares;
+	uint16_t shares[PKTS_MAX + 1]; /* the first part of each, and the end */
 	struct usock_run runs[2][USOCK_RUNS_MAX];
 	struct out_run run_infos[2][USOCK_RUNS_MAX];
 	struct iovec iov[2][USOCK_RUNS_MAX][SEGS_LIMIT]; /* each run's pieces */
@@ -292,53 +298,88 @@ static void count_sealed(struct out *o, struct dp_key *key, uint32_t n, uint64_t
 	worker_mark_active(&o->w, peer);
 }
 
-/* Cuts the batch into parts: as long as they may be, or shorter if there is somebody to share with. */
+/* Several peers' packets come mixed: each key's together make longer parts, and longer runs to send. */
+static void group(struct out *o)
+{
+	uint64_t keys[PKTS_MAX];
+	struct group g;
+
+	for (uint32_t i = 0; i < o->n_pkts; i++)
+		keys[i] = (uintptr_t)o->pkts[i].key;
+	if (!group_by_key(&g, keys, o->n_pkts))
+		return;
+	group_apply(&g, o->kpkts, o->n_pkts, sizeof(o->kpkts[0]));
+	group_apply(&g, o->pkts, o->n_pkts, sizeof(o->pkts[0]));
+}
+
+/* Cuts the batch into parts: as long as they may be, or shorter if there is somebody to share with; and the parts into
+ * shares, so that handing one over is paid once for many packets. */
 static void cut(struct out *o)
 {
 	const uint32_t max = o->w.crew ? PART_MAX : AEAD_BATCH_MAX;
+	uint32_t n_share = 0;
 
-	o->n_parts = 0;
+	o->n_parts = o->n_shares = 0;
 	for (uint32_t first = 0, n; first < o->n_pkts; first += n) {
 		const struct out_pkt *p = &o->pkts[first];
 
 		for (n = 1; n < max && first + n < o->n_pkts && p[n].key == p->key &&
 			    p[n].counter == p->counter + n;)
 			n++;
+		if (n_share == 0)
+			o->shares[o->n_shares++] = (uint16_t)o->n_parts;
+		n_share = n_share + n < PART_MAX ? n_share + n : 0;
 		o->parts[o->n_parts++] =
 			(struct out_part){ .first = (uint16_t)first, .n = (uint16_t)n };
 	}
+	o->shares[o->n_shares] = (uint16_t)o->n_parts;
 }
 
 /* On the worker's thread or a helper's. */
-static void seal_part(void *ctx, uint32_t i, unsigned lane)
+static void seal_share(void *ctx, uint32_t i, unsigned lane)
 {
 	struct out *o = ctx;
-	struct out_part *part = &o->parts[i];
-	const struct out_pkt *p = &o->pkts[part->first];
 
-	part->ok = keypair_seal_n(p->key->kp, lane, &o->w.aead[lane], o->w.dp->mtu, p->counter,
-				  &o->kpkts[part->first], part->n);
+	for (uint32_t k = o->shares[i]; k < o->shares[i + 1]; k++) {
+		struct out_part *part = &o->parts[k];
+		const struct out_pkt *p = &o->pkts[part->first];
+
+		part->ok = keypair_seal_n(p->key->kp, lane, &o->w.aead[lane], o->w.dp->mtu, p->counter,
+					  &o->kpkts[part->first], part->n);
+	}
 }
 
+/* What failed to seal is dropped and counts as nothing else. */
 static void finish_part(struct out *o, const struct out_part *part)
 {
+	struct dp_key *key = o->pkts[part->first].key;
 	uint64_t bytes = 0, n_data = 0;
+	uint32_t n = 0;
 
 	for (uint32_t i = 0; i < part->n; i++) {
-		bytes += o->kpkts[part->first + i].size;
-		n_data += o->pkts[part->first + i].is_data;
+		struct keypair_pkt *k = &o->kpkts[part->first + i];
+		const struct out_pkt *p = &o->pkts[part->first + i];
+
 		if (!(part->ok >> i & 1)) {
-			o->kpkts[part->first + i].size = 0;
+			k->size = 0;
 			drop(o, DP_OUT_SEND, 1);
+			continue;
 		}
+		n++;
+		bytes += k->size;
+		n_data += p->is_data;
+		counter_add(&key->peer->tx_pkts[p->targets->t[0].via], 1);
+		counter_add(&key->peer->tx_bytes[p->targets->t[0].via], k->size);
 	}
-	count_sealed(o, o->pkts[part->first].key, part->n, bytes, n_data);
+	if (n)
+		count_sealed(o, key, n, bytes, n_data);
 }
 
 static void flush(struct out *o)
 {
+	group(o);
 	cut(o);
-	crew_run(o->w.crew, seal_part, o, o->n_parts);
+	crew_run(o->w.crew, seal_share, o, o->n_shares);
 	for (uint32_t i = 0; i < o->n_parts; i++)
 		finish_part(o, &o->parts[i]);
 	for (uint32_t i = 0; i < o->n_pkts; i++)
@@ -384,7 +425,6 @@ static void place(struct out *o, struct dp_key *key, const struct dp_targets *ts
 {
 	const uint32_t size = offload_split_size(split);
 	const uint32_t head = WGMSG_DATA_HDR_SIZE + (ts->has_relay ? GENEVE_SIZE : 0);
-	uint64_t bytes = 0;
 
 	for (uint32_t i = 0; i < split->n_segs; i++) {
 		uint8_t *p;
@@ -397,10 +437,7 @@ static void place(struct out *o, struct dp_key *key, const struct dp_targets *ts
 		o->kpkts[o->n_pkts] = (struct keypair_pkt){ .data = p, .size = n };
 		o->pkts[o->n_pkts++] = (struct out_pkt){ key, ts, counter0 + i, true };
 		o->used += head + n + keypair_room(n);
-		bytes += WGMSG_DATA_HDR_SIZE + n + keypair_room(n);
 	}
-	counter_add(&key->peer->tx_pkts[ts->t[0].via], split->n_segs);
-	counter_add(&key->peer->tx_bytes[ts->t[0].via], bytes);
 }
 
 static void send_to_peer(struct out *o, struct dp_peer *peer, struct offload_split *split)

@@ -5,6 +5,7 @@ libnetstack_a_SOURCES += \
 	netstack/base/compiler.h \
 	netstack/base/env.h \
 	netstack/base/ep.c netstack/base/ep.h \
+	netstack/base/group.c netstack/base/group.h \
 	netstack/base/heap.c netstack/base/heap.h \
 	netstack/base/hkdf.c netstack/base/hkdf.h \
 	netstack/base/key.c netstack/base/key.h \
@@ -14,4 +15,5 @@ libnetstack_a_SOURCES += \
 	netstack/base/near.c netstack/base/near.h
 
 check_PROGRAMS += \
-	tests/unit/test_base
+	tests/unit/test_base \
+	tests/unit/test_group
