@@ -39,7 +39,9 @@ static void act_view(struct meshd *m, const struct engine_out *o)
 		peers[v.n_peers++] = (struct dp_view_peer){ .id = o->view.peers[i].id,
 							    .is_wg_only = o->view.peers[i].is_wg_only,
 							    .is_jailed = o->view.peers[i].is_jailed };
-	if (!err && o->view.is_change)
+	if (err && o->view.is_change)
+		dp_keep_routes(m->dp, o->view.routes);
+	else if (!err && o->view.is_change)
 		err = dp_change_view(m->dp, &v, o->view.gone, o->view.n_gone);
 	else if (!err)
 		err = dp_publish_view(m->dp, &v);

@@ -5,6 +5,7 @@
 
 #include "daemon/dp.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -479,6 +480,17 @@ static void supersede(struct dp_table *old, struct dp_table *t, struct dp_block 
 	old->is_superseded = true;
 }
 
+void dp_keep_routes(struct dp *dp, struct routes *routes)
+{
+	struct dp_table *old = snapshot_own(&dp->table);
+
+	assert(!old || !old->next_routes); /* the engine makes no other version before a whole view */
+	if (old)
+		old->next_routes = routes;
+	else
+		routes_free(routes);
+}
+
 int dp_change_view(struct dp *dp, const struct dp_view *view, const struct peer_id *gone, size_t n_gone)
 {
 	struct dp_table *old = snapshot_own(&dp->table);
@@ -498,10 +510,7 @@ int dp_change_view(struct dp *dp, const struct dp_view *view, const struct peer_
 			drop_new(dp, old, t);
 		free(garbage);
 		free((void *)leaving);
-		if (old)
-			old->next_routes = view->routes;
-		else
-			routes_free(view->routes);
+		dp_keep_routes(dp, view->routes);
 		return err;
 	}
 	for (size_t i = 0; i < n_gone; i++)

@@ -115,6 +115,9 @@ MESH_MUST_USE int dp_publish_view(struct dp *dp, const struct dp_view *view);
  * of the routes moves in any case. */
 MESH_MUST_USE int dp_change_view(struct dp *dp, const struct dp_view *view, const struct peer_id *gone,
 				 size_t n_gone);
+/* Takes over a next version of the newest view's routes that will not be published, as a dp_change_view() that fails
+ * does: it can be freed with that view only. A whole view must come next. */
+void dp_keep_routes(struct dp *dp, struct routes *routes);
 
 /* Where packets to the peer go: 'targets' (0..DP_TARGETS_MAX); with two, each packet is sent on
  * both, as long as the copies stay below 10 Mbit/s (RELIABILITY 8). None: packets are dropped and
