@@ -5,6 +5,7 @@ libnetstack_a_SOURCES += \
 	netstack/control/ctlclient.h netstack/control/ctlclient_int.h \
 	netstack/control/ctlnoise.c netstack/control/ctlnoise.h \
 	netstack/control/h2.c netstack/control/h2.h \
+	netstack/control/mapnews.c netstack/control/mapnews.h \
 	netstack/control/netmap.c netstack/control/netmap_apply.c netstack/control/netmap.h \
 	netstack/control/netmap_priv.h
 
@@ -12,6 +13,7 @@ check_PROGRAMS += \
 	tests/unit/test_ctlclient \
 	tests/unit/test_ctlnoise \
 	tests/unit/test_h2 \
+	tests/unit/test_mapnews \
 	tests/unit/test_netmap
 
 tests_unit_test_ctlclient_SOURCES = \

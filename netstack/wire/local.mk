@@ -27,7 +27,7 @@ libnetstack_a_SOURCES += \
 	netstack/wire/jsonmap.c netstack/wire/jsonmap.h \
 	netstack/wire/jsonmap_mem.c netstack/wire/jsonmappriv.h \
 	netstack/wire/netreport.c netstack/wire/netreport.h \
-	netstack/wire/notify.c netstack/wire/notify.h \
+	netstack/wire/notify.c netstack/wire/notifydoc.c netstack/wire/notify.h \
 	netstack/wire/pathinfo.c netstack/wire/pathinfo.h \
 	netstack/wire/pingresult.c netstack/wire/pingresult.h \
 	netstack/wire/prefs.c netstack/wire/prefs.h \

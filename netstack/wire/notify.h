@@ -53,6 +53,17 @@ bool notify_reduce(struct notify *n, uint64_t mask);
 /* Appends one line: compact JSON and a newline. Returns 0 or a negative errno. */
 MESH_MUST_USE int notify_write(struct bytes *out, const struct notify *n);
 
+/* What a code of status.health_codes means to tools; 'code' is the argument, listed or not. */
+struct notify_warning {
+	const char *code, *severity, *title;
+	bool impacts_connectivity;
+};
+struct notify_warning notify_warning(const char *code);
+/* Append the document of notify.health, and of notify.engine ('n_derps' connections to DERP servers are up). Return 0
+ * or a negative errno. */
+MESH_MUST_USE int notify_health_write(struct bytes *out, const struct status *s);
+MESH_MUST_USE int notify_traffic_write(struct bytes *out, const struct status *s, int64_t n_derps);
+
 /* What a reader of the bus needs. */
 struct notify_event {
 	bool has_state;

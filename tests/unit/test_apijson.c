@@ -419,6 +419,68 @@ static void netreport_is_upstreams_document(void **state)
 	netreport_wipe(&r);
 }
 
+/* Every code that the programs raise has a row of its own, and one that has none still shows. */
+static void health_names_how_bad_it_is(void **state)
+{
+	static const struct {
+		const char *code, *severity;
+		bool impacts;
+	} rows[] = {
+		{ "login-state", "high", true },	 { "wantrunning-false", "low", true },
+		{ "not-in-map-poll", "medium", false },	 { "no-derp-connection", "medium", true },
+		{ "relay-port-bind-failed", "medium", false }, { "relay-disabled-by-admin", "low", false },
+		{ "accept-routes-off", "low", false },	 { "snat-not-built", "low", false },
+		{ "magicdns-not-built", "low", false },	 { "router-health", "high", true },
+		{ "state-store-health", "high", false }, { "tailnet-lock-unverified", "high", true },
+		{ "control-health", "medium", false },	 { "something-new", "medium", false },
+	};
+	struct status s = { 0 };
+	struct bytes b = { 0 };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		const struct notify_warning w = notify_warning(rows[i].code);
+
+		assert_string_equal(w.code, rows[i].code);
+		assert_string_equal(w.severity, rows[i].severity);
+		assert_int_equal(w.impacts_connectivity, rows[i].impacts);
+		assert_int_equal(strcmp(w.title, "Warning") == 0, i + 1 == ARRAY_LEN(rows));
+	}
+	assert_int_equal(status_add_health(&s, "control-health", "one"), 0);
+	assert_int_equal(status_add_health(&s, "wantrunning-false", "off"), 0);
+	assert_int_equal(status_add_health(&s, "control-health", "two \""), 0);
+	assert_int_equal(notify_health_write(&b, &s), 0);
+	assert_int_equal(bytes_append(&b, "", 1), 0);
+	assert_string_equal((const char *)bytes_data(&b),
+		"{\"Warnings\":{\"control-health\":{\"WarnableCode\":\"control-health\",\"Severity\":\"medium\","
+		"\"Title\":\"Message of the control server\",\"Text\":\"one\"},"
+		"\"wantrunning-false\":{\"WarnableCode\":\"wantrunning-false\",\"Severity\":\"low\","
+		"\"Title\":\"Stopped\",\"Text\":\"off\",\"ImpactsConnectivity\":true},"
+		"\"control-health-1\":{\"WarnableCode\":\"control-health-1\",\"Severity\":\"medium\","
+		"\"Title\":\"Message of the control server\",\"Text\":\"two \\\"\"}}}");
+	bytes_wipe(&b);
+	status_wipe(&s);
+}
+
+static void traffic_sums_peers_and_shows_the_live_ones(void **state)
+{
+	struct status_peer peers[2] = { { .rx_bytes = 1, .tx_bytes = 20, .in_engine = true,
+					  .last_handshake_ns = INT64_C(1767323045500000000) },
+					{ .rx_bytes = 300, .tx_bytes = 4000 } };
+	const struct status s = { .peers = peers, .n_peers = 2 };
+	struct bytes b = { 0 };
+
+	(void)state;
+	assert_int_equal(notify_traffic_write(&b, &s, 3), 0);
+	assert_int_equal(bytes_append(&b, "", 1), 0);
+	assert_string_equal((const char *)bytes_data(&b),
+		"{\"RBytes\":301,\"WBytes\":4020,\"NumLive\":1,\"LiveDERPs\":3,\"LivePeers\":{"
+		"\"nodekey:0000000000000000000000000000000000000000000000000000000000000000\":{\"RxBytes\":1,\"TxBytes\":20,"
+		"\"LastHandshake\":\"2026-01-02T03:04:05.5Z\","
+		"\"NodeKey\":\"nodekey:0000000000000000000000000000000000000000000000000000000000000000\"}}}");
+	bytes_wipe(&b);
+}
+
 static void notify_is_one_line(void **state)
 {
 	const struct notify n = { .version = "1", .has_state = true, .state = STATE_RUNNING,
@@ -487,6 +549,8 @@ int main(void)
 		cmocka_unit_test(status_survives_reading_and_writing),
 		cmocka_unit_test(sessions_are_upstreams_document),
 		cmocka_unit_test(netreport_is_upstreams_document),
+		cmocka_unit_test(health_names_how_bad_it_is),
+		cmocka_unit_test(traffic_sums_peers_and_shows_the_live_ones),
 		cmocka_unit_test(notify_is_one_line),
 		cmocka_unit_test(ping_result_survives),
 	};
