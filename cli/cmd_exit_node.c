@@ -131,6 +131,29 @@ static const struct flag suggest_flags[] = {
 	{ "json", FLAG_BOOL, "false", "output in JSON format", NULL, false },
 };
 
+/* Prints the answer {"ID","Name"} for people. */
+static int print_suggestion(struct cli *c, const struct client_reply *r)
+{
+	cJSON *json = json_parse((const char *)bytes_data(&r->body), bytes_size(&r->body), 0, NULL);
+	const cJSON *id = json_get(json, "ID"), *name = json_get(json, "Name");
+	char safe[300];
+	int err = EXIT_OK;
+
+	if (!cJSON_IsString(id) || !cJSON_IsString(name)) {
+		err = out_error(c, "unexpected answer of the daemon to suggest-exit-node");
+	} else if (!*id->valuestring) {
+		(void)fprintf(c->out, "No exit node suggestion is available.\n");
+	} else {
+		(void)fprintf(c->out, "Suggested exit node: %s\n", out_safe(safe, sizeof(safe), name->valuestring));
+		if (c->compat)
+			(void)fprintf(c->out, "To accept this suggestion, use `%s set --exit-node=%s`.\n", c->prog, safe);
+		else
+			(void)fprintf(c->err, "Note: to use an exit node is not in this build\n");
+	}
+	cJSON_Delete(json);
+	return err;
+}
+
 static int run_suggest(struct cli *c, const struct flags *f, int n_args, char *const *args)
 {
 	struct client_reply r;
@@ -139,15 +162,12 @@ static int run_suggest(struct cli *c, const struct flags *f, int n_args, char *c
 	(void)args;
 	if (n_args > 0)
 		return out_error(c, "unexpected non-flag arguments to '%s exit-node suggest'", c->prog);
-	if (!flags_bool(f, "json")) {
-		(void)fprintf(c->out, "No exit node suggestion is available.\n");
-		return EXIT_OK;
-	}
 	err = client_get(c, "suggest-exit-node", &r);
-	if (!err) {
-		err = out_json(c, (const char *)bytes_data(&r.body), bytes_size(&r.body), "  ", true);
-		client_reply_wipe(&r);
-	}
+	if (err)
+		return err;
+	err = flags_bool(f, "json") ? out_json(c, (const char *)bytes_data(&r.body), bytes_size(&r.body), "  ", true) :
+				      print_suggestion(c, &r);
+	client_reply_wipe(&r);
 	return err;
 }
 

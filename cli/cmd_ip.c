@@ -74,7 +74,7 @@ static int run(struct cli *c, const struct flags *f, const char *peer, const str
 		bool is_self;
 		struct ip ip;
 
-		p = peers_find(s, peer, &is_self);
+		p = status_find(s, peer, &is_self);
 		if (!p && ip_parse(&ip, peer, strlen(peer)) == 0)
 			return out_error(c, "no peer or service found with IP %s", peer);
 		if (!p)

@@ -135,7 +135,7 @@ static int run_path(struct cli *c, const struct flags *f, int n_args, char *cons
 	if (!err)
 		err = peers_require_running(c, &s);
 	if (!err) {
-		p = peers_find(&s, args[0], &is_self);
+		p = status_find(&s, args[0], &is_self);
 		if (!p)
 			err = out_error(c, "no such peer: %s", prefval_quote(quoted, args[0], strlen(args[0])));
 		else if (is_self)

@@ -105,7 +105,7 @@ static int find_ip(struct ping *p, const struct status *s)
 		ip_write(p->ip, &ip);
 		return EXIT_OK;
 	}
-	peer = peers_find(s, p->name, &is_self);
+	peer = status_find(s, p->name, &is_self);
 	if (!peer) {
 		const char *near = peers_suggest(s, p->name);
 		char quoted[PREFVAL_QUOTE_MAX], safe[300];

@@ -285,7 +285,7 @@ static int run_status(struct cli *c, const struct flags *f, int n_args, char *co
 	if (!err)
 		err = peers_require_running(c, &s);
 	if (!err && *peer) {
-		wanted = peers_find(&s, peer, &is_self);
+		wanted = status_find(&s, peer, &is_self);
 		if (!wanted)
 			err = out_error(c, "no such peer: %s", peer);
 	}

@@ -136,7 +136,7 @@ static int resolve(struct cli *c, const char *text, char ip_out[static IP_TEXT_M
 
 	if (err)
 		return err;
-	p = peers_find(&s, text, &is_self);
+	p = status_find(&s, text, &is_self);
 	if (p && p->n_ips)
 		ip_write(ip_out, &p->ips[0]);
 	else

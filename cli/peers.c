@@ -49,45 +49,6 @@ int peers_require_running(struct cli *c, const struct status *s)
 	return EXIT_FAILED;
 }
 
-static bool name_is(const char *name, size_t len, const char *text)
-{
-	return len && strlen(text) == len && strncasecmp(name, text, len) == 0;
-}
-
-static bool matches(const struct status_peer *p, const char *text, const struct ip *ip)
-{
-	const char *dns = p->dns_name ? p->dns_name : "";
-	size_t len = strlen(dns);
-
-	for (size_t i = 0; ip_is_set(ip) && i < p->n_ips; i++)
-		if (ip_eq(&p->ips[i], ip))
-			return true;
-	if (ip_is_set(ip))
-		return false;
-	return name_is(dns, len, text) || (len && name_is(dns, len - 1, text)) ||
-	       name_is(dns, strcspn(dns, "."), text);
-}
-
-const struct status_peer *peers_find(const struct status *s, const char *text, bool *is_self)
-{
-	struct ip ip = { 0 };
-
-	*is_self = false;
-	if (ip_parse(&ip, text, strlen(text)))
-		ip = (struct ip){ 0 };
-	if (s->self && matches(s->self, text, &ip)) {
-		*is_self = true;
-		return s->self;
-	}
-	for (size_t i = 0; i < s->n_peers; i++)
-		if (matches(&s->peers[i], text, &ip))
-			return &s->peers[i];
-	for (size_t i = 0; i < s->n_peers && !ip_is_set(&ip); i++)
-		if (s->peers[i].host_name && strcasecmp(s->peers[i].host_name, text) == 0)
-			return &s->peers[i];
-	return NULL;
-}
-
 const char *peers_suggest(const struct status *s, const char *text)
 {
 	for (size_t i = 0; i < s->n_peers; i++) {

@@ -16,9 +16,6 @@ MESH_MUST_USE int peers_fetch(struct cli *c, bool with_peers, struct status *s);
  * EXIT_FAILED (cli 3.1). */
 MESH_MUST_USE int peers_require_running(struct cli *c, const struct status *s);
 
-/* The peer (or Self) that 'text' names: an address of it, its base name, its full name with or without the
- * final dot, its host name; names in any case. Null if there is none. */
-const struct status_peer *peers_find(const struct status *s, const char *text, bool *is_self);
 /* The closest name to one that was not found, or null. */
 const char *peers_suggest(const struct status *s, const char *text);
 

@@ -29,10 +29,35 @@ static void get_serve_config(struct api *api, const struct api_req *req)
 	send_text(api, req, "{}\n");
 }
 
-/* Nothing is suggested: who may be an exit node is the user's choice. */
+/* Using one is not in this build; which one it would be is known all the same. */
 static void get_suggested_exit_node(struct api *api, const struct api_req *req)
 {
-	send_text(api, req, "{\"ID\":\"\",\"Name\":\"\"}\n");
+	const struct api_backend *b = api_backend(api);
+	const struct status_peer *p;
+	struct json_w w = { 0 };
+	struct bytes doc = { 0 };
+	struct status s = { 0 };
+
+	if (b->status(b->ctx, true, &s)) {
+		api_reply_text(api, req->token, 500, "out of memory\n");
+		return;
+	}
+	if (!s.self || !s.self->relay || !*s.self->relay) {
+		api_reply_error(api, req->token, 500, "no preferred DERP, try again later", true);
+		status_wipe(&s);
+		return;
+	}
+	p = status_suggest_exit_node(&s);
+	json_w_obj(&w, NULL);
+	json_w_str(&w, "ID", p ? p->id : "");
+	json_w_str(&w, "Name", p ? p->dns_name : "");
+	json_w_end(&w);
+	status_wipe(&s);
+	if (jsonmap_finish(&w, &doc))
+		api_reply_text(api, req->token, 500, "out of memory\n");
+	else
+		api_reply_json(api, req->token, &doc);
+	bytes_wipe(&doc);
 }
 
 static void get_no_warning(struct api *api, const struct api_req *req)
@@ -47,26 +72,18 @@ static void get_so_mark(struct api *api, const struct api_req *req)
 
 /* --- dial: the kernel reaches the mesh, so whoever asks dials itself, with its own rights --- */
 
-static bool is_port(const char *text)
+/* The number, or 0. */
+static uint16_t parse_port(const char *text)
 {
 	char *end;
-	const long v = strtol(text, &end, 10);
+	const unsigned long v = strtoul(text, &end, 10);
 
-	return *text >= '0' && *text <= '9' && !*end && v > 0 && v <= UINT16_MAX;
-}
-
-/* First label, or the whole name with or without the final dot, in any case. */
-static bool is_named(const struct status_peer *p, const char *name)
-{
-	const char *full = p->dns_name ? p->dns_name : "";
-	const size_t len = strlen(name), base = strcspn(full, "."), all = strlen(full);
-
-	return len && ((len == base && strncasecmp(full, name, len) == 0) || strcasecmp(full, name) == 0 ||
-		       (len + 1 == all && strncasecmp(full, name, len) == 0));
+	return *text >= '0' && *text <= '9' && !*end && v <= UINT16_MAX ? (uint16_t)v : 0;
 }
 
 static int resolve(const struct api_backend *b, const char *host, struct ip *ip)
 {
+	const struct status_peer *p;
 	struct status s = { 0 };
 	int err = -ENOENT;
 
@@ -74,11 +91,8 @@ static int resolve(const struct api_backend *b, const char *host, struct ip *ip)
 		return 0;
 	if (b->status(b->ctx, true, &s))
 		return -ENOMEM;
-	for (size_t i = 0; err && i < s.n_peers + 1; i++) {
-		const struct status_peer *p = i < s.n_peers ? &s.peers[i] : s.self;
-
-		if (!p || !p->n_ips || !is_named(p, host))
-			continue;
+	p = status_find(&s, host, NULL);
+	if (p && p->n_ips) {
 		*ip = p->ips[0];
 		err = 0;
 	}
@@ -90,7 +104,8 @@ static void post_dial(struct api *api, const struct api_req *req)
 {
 	const struct api_backend *b = api_backend(api);
 	const char *upgrade = http1_get(req->http, "Upgrade"), *host = http1_get(req->http, "Dial-Host"),
-		   *port = http1_get(req->http, "Dial-Port");
+		   *port_text = http1_get(req->http, "Dial-Port");
+	const uint16_t port = port_text ? parse_port(port_text) : 0;
 	char text[IP_TEXT_MAX], addr[IP_TEXT_MAX + PORT_MAX_SIZE + 4], why[NAME_MAX_SIZE + 64];
 	struct ip ip;
 
@@ -98,7 +113,7 @@ static void post_dial(struct api *api, const struct api_req *req)
 		api_reply_text(api, req->token, 400, "bad ts-dial upgrade\n");
 		return;
 	}
-	if (!host || !*host || strlen(host) >= NAME_MAX_SIZE || !port || !is_port(port)) {
+	if (!host || !*host || strlen(host) >= NAME_MAX_SIZE || !port) {
 		api_reply_text(api, req->token, 400, "missing Dial-Host or Dial-Port header\n");
 		return;
 	}
@@ -110,8 +125,7 @@ static void post_dial(struct api *api, const struct api_req *req)
 		api_reply_text(api, req->token, 502, why);
 		return;
 	}
-	(void)snprintf(addr, sizeof(addr), ip.family == IP_V4 ? "%s:%.*s" : "[%s]:%.*s", ip_write(text, &ip),
-		       PORT_MAX_SIZE - 1, port);
+	(void)snprintf(addr, sizeof(addr), ip.family == IP_V4 ? "%s:%u" : "[%s]:%u", ip_write(text, &ip), port);
 	api_reply_dial_self(api, req->token, addr);
 }
 

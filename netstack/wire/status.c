@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "wire/jsonmap.h"
 #include "wire/mapdata.h"
@@ -298,4 +299,77 @@ void status_keep_active(struct status *s)
 		free(s->peers);
 		s->peers = NULL;
 	}
+}
+
+/* --- finding a peer --- */
+
+static bool name_is(const char *name, size_t len, const char *text)
+{
+	return len && strlen(text) == len && strncasecmp(name, text, len) == 0;
+}
+
+static bool matches(const struct status_peer *p, const char *text, const struct ip *ip)
+{
+	const char *dns = p->dns_name ? p->dns_name : "";
+	size_t len = strlen(dns);
+
+	for (size_t i = 0; ip_is_set(ip) && i < p->n_ips; i++)
+		if (ip_eq(&p->ips[i], ip))
+			return true;
+	if (ip_is_set(ip))
+		return false;
+	return name_is(dns, len, text) || (len && name_is(dns, len - 1, text)) ||
+	       name_is(dns, strcspn(dns, "."), text);
+}
+
+const struct status_peer *status_find(const struct status *s, const char *text, bool *is_self)
+{
+	struct ip ip = { 0 };
+	bool unused;
+
+	is_self = is_self ? is_self : &unused;
+	*is_self = false;
+	if (ip_parse(&ip, text, strlen(text)))
+		ip = (struct ip){ 0 };
+	if (s->self && matches(s->self, text, &ip)) {
+		*is_self = true;
+		return s->self;
+	}
+	for (size_t i = 0; i < s->n_peers; i++)
+		if (matches(&s->peers[i], text, &ip))
+			return &s->peers[i];
+	for (size_t i = 0; i < s->n_peers && !ip_is_set(&ip); i++)
+		if (s->peers[i].host_name && strcasecmp(s->peers[i].host_name, text) == 0)
+			return &s->peers[i];
+	return NULL;
+}
+
+/* --- an exit node --- */
+
+static bool may_suggest(const struct status_peer *p)
+{
+	for (size_t i = 0; p->online && p->exit_node_option && p->id && p->dns_name && i < p->n_capabilities; i++)
+		if (strcmp(p->capabilities[i], "suggest-exit-node") == 0)
+			return true;
+	return false;
+}
+
+const struct status_peer *status_suggest_exit_node(const struct status *s)
+{
+	const char *home = s->self && s->self->relay ? s->self->relay : "";
+	const struct status_peer *best = NULL;
+	bool best_is_near = false;
+
+	for (size_t i = 0; i < s->n_peers; i++) {
+		const struct status_peer *p = &s->peers[i];
+		const bool is_near = *home && p->relay && strcmp(p->relay, home) == 0;
+
+		if (!may_suggest(p) || (best && best_is_near > is_near))
+			continue;
+		if (best && best_is_near == is_near && strcmp(best->dns_name, p->dns_name) <= 0)
+			continue;
+		best = p;
+		best_is_near = is_near;
+	}
+	return best;
 }

@@ -161,6 +161,13 @@ struct status {
 void status_wipe(struct status *s);
 void status_peer_wipe(struct status_peer *p);
 
+/* The peer (or Self) that 'text' names: an address of it, its base name, its full name with or without the final
+ * dot, or (after those of all) its host name; names in any case. Null if there is none; 'is_self' may be null. */
+const struct status_peer *status_find(const struct status *s, const char *text, bool *is_self);
+/* The exit node to suggest (cli 5.6): of the peers that are online, offer to be one and are marked for it by the
+ * control server (suggest-exit-node), one with our home DERP region before others, then the first by name. Null: there
+ * is none. */
+const struct status_peer *status_suggest_exit_node(const struct status *s);
 /* Adds one line to the health; 'code' is static. Returns 0 or -ENOMEM. */
 MESH_MUST_USE int status_add_health(struct status *s, const char *code, const char *text);
 /* JSON with the keys in upstream's order; 'indent' "  " for `status --json`, "\t" for the API. */

@@ -15,6 +15,9 @@ static int fake_status(void *ctx, bool peers, struct status *s)
 	(void)ctx;
 	s->version = strdup(API_VERSION_SHORT);
 	s->backend_state = strdup("Running");
+	s->self = calloc(1, sizeof(*s->self));
+	if (s->self)
+		s->self->relay = strdup("fra");
 	if (peers) {
 		s->peers = calloc(1, sizeof(*s->peers));
 		s->n_peers = s->peers ? 1 : 0;

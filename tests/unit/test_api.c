@@ -529,6 +529,11 @@ static void dial_names_the_address(void **state)
 		  "\r\nDial-Self: true\r\nDial-Addr: 100.64.0.3:22\r\n" },
 		{ "Connection: upgrade\r\nUpgrade: ts-dial\r\nDial-Host: fd7a:115c:a1e0::3\r\nDial-Port: 22\r\n", 200,
 		  "\r\nDial-Addr: [fd7a:115c:a1e0::3]:22\r\n" },
+		/* The port is a number, however it is written. */
+		{ "Connection: upgrade\r\nUpgrade: ts-dial\r\nDial-Host: 100.64.0.3\r\nDial-Port: 00000000022\r\n", 200,
+		  "\r\nDial-Addr: 100.64.0.3:22\r\n" },
+		{ "Connection: upgrade\r\nUpgrade: ts-dial\r\nDial-Host: 100.64.0.3\r\nDial-Port: 0\r\n", 400,
+		  "missing Dial-Host or Dial-Port header" },
 		{ "Connection: upgrade\r\nUpgrade: ts-dial\r\nDial-Host: nobody\r\nDial-Port: 22\r\n", 502,
 		  "resolve failure: " },
 		{ "Connection: upgrade\r\nUpgrade: ts-dial\r\nDial-Host: 100.64.0.3\r\nDial-Port: 70000\r\n", 400,

@@ -481,6 +481,62 @@ static void traffic_sums_peers_and_shows_the_live_ones(void **state)
 	bytes_wipe(&b);
 }
 
+static void the_nearest_marked_exit_node_is_suggested(void **state)
+{
+	char *cap[] = { (char *)(uintptr_t)"suggest-exit-node" }, *other[] = { (char *)(uintptr_t)"funnel" };
+	struct status_peer self = { .relay = (char *)(uintptr_t)"fra" }, p[4];
+	const struct status s = { .self = &self, .peers = p, .n_peers = 4 };
+
+	(void)state;
+	for (size_t i = 0; i < 4; i++)
+		p[i] = (struct status_peer){ .id = (char *)(uintptr_t)"n", .online = true, .exit_node_option = true,
+					     .capabilities = cap, .n_capabilities = 1,
+					     .relay = (char *)(uintptr_t)"nyc" };
+	p[0].dns_name = (char *)(uintptr_t)"d.";
+	p[1].dns_name = (char *)(uintptr_t)"c.";
+	p[2].dns_name = (char *)(uintptr_t)"b.";
+	p[3].dns_name = (char *)(uintptr_t)"a.";
+	p[0].relay = p[1].relay = p[3].relay = (char *)(uintptr_t)"fra";
+	p[3].online = false;
+	assert_ptr_equal(status_suggest_exit_node(&s), &p[1]);
+	p[1].capabilities = other;
+	assert_ptr_equal(status_suggest_exit_node(&s), &p[0]);
+	p[0].exit_node_option = false;
+	assert_ptr_equal(status_suggest_exit_node(&s), &p[2]);
+	p[2].n_capabilities = 0;
+	assert_null(status_suggest_exit_node(&s));
+}
+
+static void peers_are_found_by_address_and_every_name(void **state)
+{
+	struct ip ips[] = { { IP_V4, { 100, 64, 0, 3 } }, { IP_V4, { 100, 64, 0, 4 } } };
+	struct status_peer self = { .dns_name = (char *)(uintptr_t)"me.m.example." };
+	struct status_peer p[] = { { .dns_name = (char *)(uintptr_t)"nas.m.example.", .ips = ips, .n_ips = 1,
+				     .host_name = (char *)(uintptr_t)"desk" },
+				   { .dns_name = (char *)(uintptr_t)"desk.m.example.", .ips = ips + 1, .n_ips = 1,
+				     .host_name = (char *)(uintptr_t)"Box" } };
+	const struct status s = { .self = &self, .peers = p, .n_peers = 2 };
+	static const struct {
+		const char *text;
+		int want; /* index; -1: self; -2: none */
+	} rows[] = {
+		{ "100.64.0.3", 0 }, { "100.64.0.9", -2 }, { "nas", 0 },	 { "NAS.m.example", 0 },
+		{ "nas.m.example.", 0 }, { "nas.m", -2 }, { "box", 1 }, { "me", -1 }, { "", -2 },
+		{ "desk", 1 }, /* a DNS name comes before another one's host name */
+	};
+	bool is_self;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		const struct status_peer *want = rows[i].want >= 0 ? &p[rows[i].want] :
+						 rows[i].want == -1 ? &self : NULL;
+
+		if (status_find(&s, rows[i].text, &is_self) != want || is_self != (rows[i].want == -1))
+			fail_msg("%s", rows[i].text);
+	}
+	assert_ptr_equal(status_find(&s, "me", NULL), &self);
+}
+
 static void notify_is_one_line(void **state)
 {
 	const struct notify n = { .version = "1", .has_state = true, .state = STATE_RUNNING,
@@ -551,6 +607,8 @@ int main(void)
 		cmocka_unit_test(netreport_is_upstreams_document),
 		cmocka_unit_test(health_names_how_bad_it_is),
 		cmocka_unit_test(traffic_sums_peers_and_shows_the_live_ones),
+		cmocka_unit_test(the_nearest_marked_exit_node_is_suggested),
+		cmocka_unit_test(peers_are_found_by_address_and_every_name),
 		cmocka_unit_test(notify_is_one_line),
 		cmocka_unit_test(ping_result_survives),
 	};
