@@ -176,12 +176,23 @@ static void new_state(struct ctlclient *c)
 	ctlclient_set_state(c, netmap_self(c->map)->machine_authorized ? CTLCLIENT_RUNNING : CTLCLIENT_NEEDS_AUTH);
 }
 
+static bool has_our_endpoints(const struct ctlclient *c, const struct map_node *self)
+{
+	size_t n_found = 0;
+
+	for (size_t i = 0; i < self->n_endpoints; i++)
+		for (size_t k = 0; k < c->n_endpoints; k++)
+			n_found += ep_eq(&self->endpoints[i], &c->endpoints[k]);
+	return n_found == c->n_endpoints && self->n_endpoints == c->n_endpoints;
+}
+
 /* The own node as the server has it shows whether it took what the poll told. */
 static void check_told(struct ctlclient *c)
 {
 	const struct map_node *self = netmap_self(c->map);
 
-	if (disco_key_eq(&self->disco, &c->disco) && self->home_derp == c->host.preferred_derp)
+	if (disco_key_eq(&self->disco, &c->disco) && self->home_derp == c->host.preferred_derp &&
+	    has_our_endpoints(c, self))
 		return;
 	c->told_valid = false;
 	c->tell_dirty = true;

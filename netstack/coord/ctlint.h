@@ -13,6 +13,8 @@ enum {
 	CTL_WAITERS_MAX = 2000,
 	CTL_MERGE_MAX_MS = 800,  /* longest merge window of a large mesh */
 	CTL_POLICIES_KEPT = 100,
+	CTL_POLL_READS_VERSION = 68, /* clients that tell everything by updates (control-messages 2) */
+	CTL_OVERTAKEN_S = 30,        /* a poll so soon behind an update may have been written before it */
 };
 
 /* An open poll. */

@@ -243,12 +243,26 @@ void ctl_tick_streams(struct ctlserver *s, struct mono now)
 
 /* ---- requests ---- */
 
+/* From version 68 on a poll only reads (control-messages 8). A client that has roamed writes its poll first, with
+ * where it was, and an update with where it is; they may arrive in either order, and where it was would stay.
+ * What a poll says otherwise is believed: for some clients it saves the update. They see in the first map which
+ * endpoints are known, but not all of the rest. */
+static bool has_old_endpoints(const struct reg_node *n, struct mono now, const struct ctl_map_request *m)
+{
+	return m->stream && m->version >= CTL_POLL_READS_VERSION && !mono_is_zero(n->told_at) &&
+	       mono_before(now, mono_add_s(n->told_at, CTL_OVERTAKEN_S)) &&
+	       (key_is_zero(m->disco.b) || disco_key_eq(&m->disco, &n->disco));
+}
+
 static void take_update(struct ctlserver *s, struct mono now, struct reg_node *n, const struct ctl_map_request *m)
 {
 	const struct reg_update u = { .host = m->has_host ? &m->host : NULL, .endpoints = m->endpoints,
 				      .endpoint_types = m->endpoint_types, .n_endpoints = m->n_endpoints,
-				      .has_endpoints = m->has_endpoints, .disco = &m->disco, .cap = m->version };
+				      .has_endpoints = m->has_endpoints && !has_old_endpoints(n, now, m),
+				      .disco = &m->disco, .cap = m->version };
 
+	if (!m->stream)
+		n->told_at = now;
 	(void)registry_update(s->reg, now, n, &u);
 }
 

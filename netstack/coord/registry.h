@@ -84,6 +84,7 @@ struct reg_node {
 	uint32_t n_polls;   /* open map streams */
 	struct mono offline_at;   /* MONO_NEVER unless the last poll has just ended */
 	struct mono ephemeral_at; /* deletion of an ephemeral node */
+	struct mono told_at;      /* its last update other than by a poll; ZERO = none since the start */
 	uint64_t joined;    /* ticket of the row with its key and addresses: nothing is told to it before that is stored */
 	bool dirty;         /* differs from the stored row in something that may be lost */
 	uint64_t version;   /* changes whenever anything a peer could see changes */

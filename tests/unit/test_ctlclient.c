@@ -448,6 +448,22 @@ static void ctlclient_repeats_what_a_poll_did_not_tell(void **state)
 	assert_int_equal(w->n_lites, 1);
 }
 
+/* A server that takes a poll as a request to read shows the endpoints of before, or none. */
+static void ctlclient_repeats_endpoints_that_a_poll_did_not_tell(void **state)
+{
+	struct world *w = *state;
+	const struct ep ep = { .ip = ip4(192, 0, 2, 7), .port = 41641 };
+	const uint8_t type = EP_TYPE_STUN;
+
+	ctlclient_set_endpoints(w->c, w->now, &ep, &type, 1);
+	ctlworld_start(w, URL, "k");
+	ctlworld_pass(w, 1000);
+	assert_int_equal(w->n_lites, 1);
+	assert_non_null(strstr(w->lite, "\"Endpoints\":[\"192.0.2.7:41641\"]"));
+	ctlworld_pass(w, 50000);
+	assert_int_equal(w->n_lites, 1);
+}
+
 static void ctlclient_applies_deltas(void **state)
 {
 	struct world *w = *state;
@@ -780,6 +796,7 @@ int main(void)
 		TEST(ctlclient_waits_when_told),
 		TEST(ctlclient_tells_changes_only),
 		TEST(ctlclient_repeats_what_a_poll_did_not_tell),
+		TEST(ctlclient_repeats_endpoints_that_a_poll_did_not_tell),
 		TEST(ctlclient_applies_deltas),
 		TEST(ctlclient_bad_map_keeps_the_old_one),
 		TEST(ctlclient_watchdog),

@@ -294,6 +294,32 @@ static void changes_are_patches(void **state)
 	stop(t);
 }
 
+/* A client that roams writes both at once: the poll with where it was. */
+static void an_update_is_not_undone_by_a_poll_that_it_overtook(void **state)
+{
+	struct ct *t = start();
+	struct ct_client *a = ct_client(t, "a"), *b = ct_client(t, "b");
+
+	(void)state;
+	ct_join(t, a, "admin", "");
+	ct_join(t, b, "admin", "");
+	(void)ct_map(t, b, false, true, ",\"Endpoints\":[\"192.0.2.5:2\"]");
+	(void)ct_map(t, b, true, false, ",\"Endpoints\":[\"192.0.2.5:1\"],\"Hostinfo\":{\"Hostname\":\"new\"}");
+	assert_null(ct_peer(a, "b"));
+	assert_int_equal(ct_peer(a, "new")->endpoints[0].port, 2);
+	(void)ct_map(t, b, false, true, ",\"Hostinfo\":{\"Hostname\":\"b\"}");
+	/* Another run of it says nothing old. */
+	env_fill(&t->env.env, b->disco.b, KEY_SIZE);
+	(void)ct_map(t, b, true, false, ",\"Endpoints\":[\"192.0.2.5:3\"]");
+	assert_int_equal(ct_peer(a, "b")->endpoints[0].port, 3);
+	assert_true(disco_key_eq(&ct_peer(a, "b")->disco, &b->disco));
+	/* Nor does a poll that comes alone. */
+	ct_run(t, 31000);
+	(void)ct_map(t, b, true, false, ",\"Endpoints\":[\"192.0.2.5:4\"]");
+	assert_int_equal(ct_peer(a, "b")->endpoints[0].port, 4);
+	stop(t);
+}
+
 static void slow_reader_gets_one_merged_message(void **state)
 {
 	struct ct *t = start();
@@ -662,6 +688,7 @@ int main(void)
 		cmocka_unit_test(own_node_needs_no_key),
 		cmocka_unit_test(logout_and_login_again),
 		cmocka_unit_test(changes_are_patches),
+		cmocka_unit_test(an_update_is_not_undone_by_a_poll_that_it_overtook),
 		cmocka_unit_test(slow_reader_gets_one_merged_message),
 		cmocka_unit_test(presence_has_grace),
 		cmocka_unit_test(keep_alives_come_within_a_minute),
