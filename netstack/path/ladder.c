@@ -106,6 +106,16 @@ static int64_t interval_ms(const struct ladder *l, struct mono now)
 	return wants_direct_soon(l, now) ? ACTIVE_PING_MS : PROBER_INTERVAL_S * 1000;
 }
 
+/* A stock peer sends a CallMeMaybe only with Pings of its own round, 5 s apart for each address. Ours make it
+ * send them outside of that: if they came every 2 s it would stay mute, and where it has moved to would not be
+ * known here before control tells (30 to 75 s were measured). So a peer that is not heard gets the time to
+ * speak, unless there is something new to tell it. */
+static bool must_listen(const struct ladder *l, struct mono now)
+{
+	return l->n_cmm_unheard >= CMM_RUN && l->cmm_sent_eps == l->self->n_eps_changes &&
+	       mono_before(now, mono_add_ms(l->cmm_sent, CMM_LISTEN_MS));
+}
+
 /* A CallMeMaybe follows the Pings that were queued, or waits for fresh own endpoints. */
 static void want_cmm(struct ladder *l, struct mono now)
 {
@@ -113,7 +123,8 @@ static void want_cmm(struct ladder *l, struct mono now)
 		return;
 	l->last_cmm = now;
 	if (pathself_eps_are_fresh(l->self, now, fresh_ms(l, now))) {
-		l->cmm_at = mono_add_ms(now, CMM_DELAY_MS);
+		if (!must_listen(l, now))
+			l->cmm_at = mono_add_ms(now, CMM_DELAY_MS);
 	} else {
 		l->cmm_waits = true;
 		l->want_endpoints = true;
@@ -169,6 +180,10 @@ static bool wants_relays(const struct ladder *l, struct mono now)
 	if (l->n_relay_servers == 0 || l->cap < DISCO_CAP_RELAY || !l->self->has_udp ||
 	    !speaks_disco(l))
 		return false;
+	/* It came back for us since we asked last. */
+	if (is_active && is_behind && mono_before(l->last_relay_discovery, l->best_at) &&
+	    mono_due(mono_add_ms(l->best_at, BEHIND_FIRST_MS), now))
+		return true;
 	if (!mono_is_zero(l->last_relay_discovery) &&
 	    !mono_due(mono_add_s(l->last_relay_discovery, interval_s), now))
 		return false;
@@ -344,6 +359,7 @@ void ladder_input_call_me_maybe(struct ladder *l, struct mono now, const struct 
 	if (!speaks_disco(l))
 		return;
 	l->self->n.recv_call_me_maybe++;
+	l->n_cmm_unheard = 0;
 	if (!bucket_take(&l->cmm_limit, now, LADDER_CMM_PER_S, LADDER_CMM_BURST, 1)) {
 		l->self->n.drop_call_me_maybe++;
 		return;
@@ -492,6 +508,7 @@ void ladder_input_link(struct ladder *l, struct mono now, bool is_major)
 		l->best.trusted_until = MONO_ZERO;
 		l->cmm_waits = false;
 		l->cmm_at = MONO_NEVER;
+		l->n_cmm_unheard = 0;
 	}
 	if (!in_use || !speaks_disco(l))
 		return;
@@ -512,7 +529,8 @@ void ladder_input_own_endpoints(struct ladder *l, struct mono now)
 	if (!l->cmm_waits)
 		return;
 	l->cmm_waits = false;
-	l->cmm_at = now;
+	if (!must_listen(l, now))
+		l->cmm_at = now;
 }
 
 void ladder_input_derp_up(struct ladder *l, struct mono now)
@@ -735,6 +753,14 @@ static bool poll_pong(struct ladder *l, struct ladder_out *out)
 	return true;
 }
 
+static void note_cmm(struct ladder *l, struct mono now)
+{
+	l->cmm_sent = now;
+	l->cmm_sent_eps = l->self->n_eps_changes;
+	if (l->n_cmm_unheard < UINT8_MAX)
+		l->n_cmm_unheard++;
+}
+
 static bool poll_cmm(struct ladder *l, struct mono now, struct ladder_out *out)
 {
 	const struct path_addr derp = ladder_derp(l);
@@ -749,8 +775,10 @@ static bool poll_cmm(struct ladder *l, struct mono now, struct ladder_out *out)
 	out->kind = LADDER_SEND;
 	out->path = derp;
 	out->msg = (struct disco_msg){ .type = DISCO_CALL_ME_MAYBE };
-	if (ladder_poll_call_off(l, now, eps))
+	if (ladder_poll_call_off(l, now, eps)) {
+		note_cmm(l, now);
 		return true;
+	}
 	if (is_due)
 		l->cmm_at = MONO_NEVER;
 	/* An empty list would delete what the peer knows (trap 8). */
@@ -758,6 +786,7 @@ static bool poll_cmm(struct ladder *l, struct mono now, struct ladder_out *out)
 		return false;
 	eps->n_eps = eps->n_total = (uint16_t)l->self->n_eps;
 	memcpy(eps->eps, l->self->eps, l->self->n_eps * sizeof(l->self->eps[0]));
+	note_cmm(l, now);
 	return true;
 }
 

@@ -25,7 +25,8 @@
  * Stock timers hold for idle peers (path-selection 2..7, 18). For an active flow: silence of
  * max(300 ms, 4 x srtt) asks the path in use; two unanswered Pings make it suspect; the next rung
  * is kept warm; a heartbeat every 2 s is followed up (RELIABILITY 8, "How F1 reaches 1 s"). While such
- * a flow is not direct, addresses are asked every 2 s and own endpoints looked up every 4 s.
+ * a flow is not direct, addresses are asked every 2 s and own endpoints looked up every 4 s; a peer whose
+ * CallMeMaybe is not heard is left in peace with ours for 8.5 s, so that it gets to send one.
  *
  * Inputs in any state are legal: what does not fit is counted and ignored. After each input and
  * each ladder_tick() the owner drains ladder_poll() and asks ladder_deadline(). */
@@ -162,10 +163,14 @@ struct ladder {
 	struct mono heartbeat_at;         /* NEVER = not running */
 	struct mono last_round;           /* last full discovery round; ZERO = none yet */
 	struct mono last_relay_discovery; /* ZERO = none, or limits were reset */
+	struct mono best_at;              /* when best became what it is; ZERO = never */
 	struct mono behind_at;            /* last data by DERP while best was a trusted relay path; ZERO = none */
 	struct mono cmm_at;               /* when a CallMeMaybe is due; NEVER = none */
 	bool cmm_waits;                   /* for own endpoints */
 	struct mono last_cmm;             /* when one was last wanted; ZERO = never */
+	struct mono cmm_sent;             /* when one last left; ZERO = never */
+	uint32_t cmm_sent_eps;            /* pathself's n_eps_changes then */
+	uint8_t n_cmm_unheard;            /* that left since the peer's last one, or since something changed */
 	/* Calling the peer off a dead path (ladder_call_off()). */
 	enum ladder_call_off {
 		LADDER_OFF_NONE,

@@ -16,6 +16,7 @@ enum {
 	RELAY_INTERVAL_S = 30,
 	RELAY_ACTIVE_S = 5,         /* an active flow is on DERP (path-selection 18) */
 	BEHIND_MS = 1000,           /* the peer was heard there so lately: it still is */
+	BEHIND_FIRST_MS = 700,      /* a peer that finds the path together with us has it by then */
 	ACTIVE_S = 10,              /* a flow counts as active this long after its last packet */
 	ACTIVE_HEARTBEAT_MS = 2000, /* F26 (one direction blocked) must be noticed within 3 s */
 	WARM_AFTER_MS = 2000,       /* a flow this old is worth a warm relay path */
@@ -36,6 +37,8 @@ enum {
 	 * NAT) is in use after 1 s on average; at 5 s, the rule of idle peers, it would be 3 s. */
 	ACTIVE_PING_MS = 2000,
 	CMM_DELAY_MS = 5,        /* behind the Pings, so that our NAT is open (trap 9) */
+	CMM_RUN = 2,             /* CallMeMaybes before the peer gets the time for one of its own: */
+	CMM_LISTEN_MS = 8500,    /* 5 s of a stock peer's limit per address, 3 s of its heartbeat */
 	WG_CHOICE_MS = 1000,     /* WireGuard-only peers (path-selection 14) */
 	WG_RECEIVED_MS = 5000,
 };

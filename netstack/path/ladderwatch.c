@@ -94,6 +94,7 @@ void ladder_set_best(struct ladder *l, struct mono now, const struct ladder_best
 	if (is_up)
 		l->self->n.upgrade++;
 	l->best = *path;
+	l->best_at = now;
 	l->srtt_ns = path->latency_ns;
 	l->last_rx = now;
 	l->unanswered_since = l->rx_since = MONO_NEVER;
@@ -292,6 +293,7 @@ void ladder_suspect(struct ladder *l, struct mono now, const char *why)
 	l->self->n.suspect++;
 	l->suspect_since = now;
 	l->is_hinted = false;
+	l->n_cmm_unheard = 0;
 	ladder_reset_limits(l);
 	ping_others(l, now);
 	/* The round includes best if it is direct; a relay path is asked by itself. */

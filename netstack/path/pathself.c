@@ -19,10 +19,21 @@ void pathself_init(struct pathself *s, struct mono now, const struct node_key *n
 	bucket_fill(&s->pongs, now, PATHSELF_PONGS_PER_S, PONGS_BURST);
 }
 
+static bool is_same(const struct pathself *s, const struct ep *eps, size_t n)
+{
+	bool same = n == s->n_eps;
+
+	for (size_t i = 0; same && i < n; i++)
+		same = ep_eq(&s->eps[i], &eps[i]);
+	return same;
+}
+
 void pathself_set_endpoints(struct pathself *s, struct mono now, const struct ep *eps, size_t n)
 {
 	if (n > PATHSELF_EPS_MAX)
 		n = PATHSELF_EPS_MAX;
+	if (!is_same(s, eps, n))
+		s->n_eps_changes++;
 	if (n)
 		memcpy(s->eps, eps, n * sizeof(*eps));
 	s->n_eps = n;

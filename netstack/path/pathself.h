@@ -42,6 +42,7 @@ struct pathself {
 	struct ep eps[PATHSELF_EPS_MAX];
 	size_t n_eps;
 	struct mono eps_at;                      /* when 'eps' was gathered; zero = never */
+	uint32_t n_eps_changes;                  /* times a gathering found others than the one before */
 	struct ip ifaddrs[PATHSELF_IFADDRS_MAX]; /* of this host: hints to them are refused */
 	size_t n_ifaddrs;
 	bool has_udp;    /* false: no UDP path is tried at all (always-DERP switch, no socket) */

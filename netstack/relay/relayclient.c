@@ -23,6 +23,9 @@ enum {
 	DUE_OFFER = 32,
 };
 
+/* Invitations of one handshake that name the endpoint's own Lamport id; see out_via(). */
+enum { PLAIN_VIAS = 2 };
+
 /* Repetitions of whatever stays unanswered (path-selection 18). */
 static const int64_t REPEAT_MS[] = { 500, 1000, 2000 };
 
@@ -42,6 +45,7 @@ struct relayclient_work {
 	struct relayclient_server asked;
 	/* BINDING, ANSWERED */
 	bool is_allocator; /* we asked for it: the peer is told by CallMeMaybeVia */
+	uint8_t n_vias;    /* how often it was */
 	struct disco_relay_ep ep;
 	size_t next_addr;
 	struct disco_box box; /* own key and the server's */
@@ -330,14 +334,23 @@ static void take_endpoint(struct relayclient *rc, struct mono now, struct relayc
 			rival->asked = w->asked; /* now we know whose server it is */
 			rival->has_asked = true;
 		}
-		/* Asked for again after the last repetition: everything was lost, begin anew. */
-		if (rival->ep.lamport_id == ep->lamport_id && mono_is_never(rival->repeat_at))
+		/* Asked for again after the last repetition: everything was lost, begin anew. The peer is told at
+		 * once: should it be there now, this handshake is over before it would be told again. */
+		if (rival->ep.vni == ep->vni && mono_is_never(rival->repeat_at)) {
+			if (rival->is_allocator)
+				rival->due |= DUE_VIA;
 			start_bind(rc, now, rival);
+		}
 		work_free(rc, w);
 		return;
 	}
-	if (rival)
+	if (rival) {
+		if (!w->has_asked && node_key_eq(&w->peer.node, &rival->peer.node)) {
+			w->asked = rival->asked;
+			w->has_asked = rival->has_asked;
+		}
 		work_free(rc, rival);
+	}
 	if (ep->bind_lifetime_ns > 0 && ep->bind_lifetime_ns < life_ns)
 		life_ns = ep->bind_lifetime_ns;
 	w->until = mono_add_ns(now, life_ns);
@@ -522,7 +535,11 @@ static void out_alloc(struct relayclient *rc, struct relayclient_work *w,
 	out->msg.alloc_request.generation = w->generation;
 }
 
-static void out_via(struct relayclient_work *w, struct relayclient_out *out)
+/* A stock peer sends one Bind for an endpoint and is then deaf to invitations to it until the bind lifetime is
+ * over: 30 s where it had asked the server itself, and where its UDP was blocked just then it stays off the relay
+ * for so long. Only a newer endpoint makes it begin anew, and what tells newer from older is the Lamport id; no
+ * server looks at it. So invitations that were in vain come again with higher ones. */
+static void out_via(struct relayclient *rc, struct relayclient_work *w, struct relayclient_out *out)
 {
 	w->due &= ~(unsigned int)DUE_VIA;
 	out->kind = RELAYCLIENT_SEND_VIA;
@@ -531,6 +548,11 @@ static void out_via(struct relayclient_work *w, struct relayclient_out *out)
 	out->msg = (struct disco_msg){ .type = DISCO_CALL_ME_MAYBE_VIA, .via = w->ep };
 	if (w->ep.bind_lifetime_ns > (int64_t)RELAYCLIENT_VIA_BIND_S * NS_PER_S)
 		out->msg.via.bind_lifetime_ns = (int64_t)RELAYCLIENT_VIA_BIND_S * NS_PER_S;
+	/* DONE: the path works for us, but the peer was heard elsewhere. */
+	if (w->n_vias >= PLAIN_VIAS || w->state == DONE)
+		out->msg.via.lamport_id += ++rc->n_again;
+	else
+		w->n_vias++;
 }
 
 static void out_bind(struct relayclient_work *w, bool is_answer, struct relayclient_out *out)
@@ -593,7 +615,7 @@ static bool out_work(struct relayclient *rc, struct mono now, struct relayclient
 	if (w->due & DUE_ALLOC)
 		out_alloc(rc, w, out);
 	else if (w->due & DUE_VIA)
-		out_via(w, out);
+		out_via(rc, w, out);
 	else if (w->due & DUE_BIND)
 		out_bind(w, false, out);
 	else if (w->due & DUE_ANSWER)
@@ -660,10 +682,10 @@ static void repeat(struct relayclient *rc, struct mono now, struct relayclient_w
 		break;
 	case ANSWERED:
 		/* Repeating a lost Answer binds; after an accepted one the server drops it. The
-		 * peer may have missed the CallMeMaybeVia. */
+		 * peer may have missed the CallMeMaybeVia, or could not bind when it came. */
 		rc->n.bind_repeats++;
 		w->due |= DUE_ANSWER | DUE_PING;
-		if (w->is_allocator && w->repeats == 1)
+		if (w->is_allocator)
 			w->due |= DUE_VIA;
 		break;
 	case DONE:

@@ -126,6 +126,7 @@ struct relayclient {
 	size_t n_work;
 	uint32_t alloc_generation; /* of the last request; starts at 1 */
 	uint32_t bind_generation;  /* of the last handshake; never 0 */
+	uint64_t n_again;          /* CallMeMaybeVias that named a raised Lamport id */
 	struct relayclient_outcome past[RELAYCLIENT_PAST_MAX]; /* ring of finished work */
 	size_t n_past;                                         /* ever recorded */
 	struct relayclient_counters n;

@@ -236,30 +236,67 @@ static void a_peer_that_calls_in_step_does_not_silence_us(void **state)
 	assert_in_range(n_sent(r, DISCO_CALL_ME_MAYBE, NULL), 8, 11);
 }
 
+/* A flow for so long, with own endpoints gathered when they are asked for. Returns how often that was. */
+static size_t run_gathering(struct rig *r, int64_t ms)
+{
+	const struct mono end = mono_add_ms(r->now, ms);
+	size_t n = 0;
+
+	forget(r);
+	while (mono_before(r->now, end)) {
+		run(r, 100, true);
+		if (n_kind(r, LADDER_WANT_ENDPOINTS) == n)
+			continue;
+		n++;
+		pathself_set_endpoints(&r->self, r->now, &OWN, 1);
+		ladder_input_own_endpoints(&r->l, r->now);
+		drain(r);
+	}
+	return n;
+}
+
+/* A stock peer sends a CallMeMaybe with Pings of its own only, 5 s after the last to an address, or a heartbeat
+ * later; each of ours has it send some. */
+static void a_peer_that_is_not_heard_gets_the_time_to_call(void **state)
+{
+	struct rig *r = *state;
+	const struct disco_eps eps = { .n_eps = 1, .n_total = 1, .eps = { E2 } };
+	struct mono sent;
+
+	run_gathering(r, 3900);
+	assert_int_equal(n_sent(r, DISCO_CALL_ME_MAYBE, NULL), 2);
+	sent = r->l.cmm_sent;
+	do
+		run_gathering(r, 100);
+	while (n_sent(r, DISCO_CALL_ME_MAYBE, NULL) == 0);
+	assert_in_range(mono_since_ms(r->now, sent), 8500, 11000);
+	/* What is new is told at once. */
+	run_gathering(r, 1000);
+	assert_int_equal(n_sent(r, DISCO_CALL_ME_MAYBE, NULL), 0);
+	pathself_set_endpoints(&r->self, r->now, &E1, 1);
+	run(r, 2000, true);
+	assert_int_equal(n_sent(r, DISCO_CALL_ME_MAYBE, NULL), 1);
+	/* And who is heard is called every 2 s. */
+	forget(r);
+	for (int i = 0; i < 10; i++) {
+		ladder_input_call_me_maybe(&r->l, r->now, &eps);
+		pathself_set_endpoints(&r->self, r->now, &E1, 1);
+		ladder_input_own_endpoints(&r->l, r->now);
+		drain(r);
+		run(r, 1950, true);
+	}
+	assert_in_range(n_sent(r, DISCO_CALL_ME_MAYBE, NULL), 8, 11);
+}
+
 static void an_active_flow_on_derp_looks_up_its_endpoints_every_4_s(void **state)
 {
 	struct rig *r = *state;
 
 	pathself_set_endpoints(&r->self, r->now, &OWN, 1);
-	for (int i = 0; i < 200; i++) {
-		run(r, 100, true);
-		if (r->n_outs && r->outs[r->n_outs - 1].kind == LADDER_WANT_ENDPOINTS) {
-			pathself_set_endpoints(&r->self, r->now, &OWN, 1);
-			ladder_input_own_endpoints(&r->l, r->now);
-		}
-	}
-	assert_int_equal(n_kind(r, LADDER_WANT_ENDPOINTS), 4);
+	assert_int_equal(run_gathering(r, 20000), 4);
 	/* Where nothing answers they cost more than they give. */
 	pathself_set_stun(&r->self, r->now, false);
-	forget(r);
-	for (int i = 0; i < 200; i++) {
-		run(r, 100, true);
-		if (r->n_outs && r->outs[r->n_outs - 1].kind == LADDER_WANT_ENDPOINTS) {
-			pathself_set_endpoints(&r->self, r->now, &OWN, 1);
-			ladder_input_own_endpoints(&r->l, r->now);
-		}
-	}
-	assert_int_equal(n_kind(r, LADDER_WANT_ENDPOINTS), 2);
+	assert_int_equal(run_gathering(r, 20000), 2);
 	/* But if peers answer by UDP, the report came too early: at once again. */
 	forget(r);
 	r->self.udp_pong = r->now;
@@ -537,6 +574,32 @@ static void a_peer_behind_on_derp_is_told_of_the_relay_again(void **state)
 	assert_in_range(n_kind(r, LADDER_WANT_RELAYS), 0, 1);
 }
 
+/* Both lost it, and it came back for us: the peer is told as soon as it shows that it did not notice. */
+static void a_relay_that_comes_back_for_us_alone_is_told_within_a_second(void **state)
+{
+	struct rig *r = *state;
+	const struct path_addr relay = path_relay(&E2, 7), derp = path_derp(1);
+	struct relay_path offer = { .path = relay, .latency_ns = 30 * NS_PER_MS };
+
+	memset(offer.server.b, 9, sizeof(offer.server.b));
+	ladder_input_relays(&r->l, r->now, 1, true);
+	run(r, 200, true); /* it was asked for a moment ago */
+	assert_int_equal(n_kind(r, LADDER_WANT_RELAYS), 1);
+	answer(r, &relay, 30);
+	ladder_input_offer(&r->l, r->now, &offer);
+	forget(r);
+	for (int i = 0; i < 6; i++) {
+		ladder_input_received(&r->l, r->now, &derp);
+		run(r, 100, true);
+	}
+	assert_int_equal(n_kind(r, LADDER_WANT_RELAYS), 0); /* it may be on its way */
+	for (int i = 0; i < 30; i++) {
+		ladder_input_received(&r->l, r->now, &derp);
+		run(r, 100, true);
+	}
+	assert_int_equal(n_kind(r, LADDER_WANT_RELAYS), 1);
+}
+
 static void pings_are_answered_and_their_source_is_tried(void **state)
 {
 	struct rig *r = *state;
@@ -743,6 +806,7 @@ int main(void)
 		T(an_active_flow_on_derp_pings_an_address_every_2_s),
 		T(an_idle_peer_on_derp_is_pinged_with_every_second_heartbeat),
 		T(a_peer_that_calls_in_step_does_not_silence_us),
+		T(a_peer_that_is_not_heard_gets_the_time_to_call),
 		T(an_active_flow_on_derp_looks_up_its_endpoints_every_4_s),
 		T(heartbeats_end_45_s_after_the_last_packet),
 		T(a_new_disco_key_ends_trust_until_the_next_pong),
@@ -754,6 +818,7 @@ int main(void)
 		T(two_lost_pings_far_apart_leave_an_idle_path_alone),
 		T(a_warm_relay_takes_over_from_a_dead_direct_path),
 		T(a_peer_behind_on_derp_is_told_of_the_relay_again),
+		T(a_relay_that_comes_back_for_us_alone_is_told_within_a_second),
 		T(pings_are_answered_and_their_source_is_tried),
 		T(a_flood_of_pings_gets_50_pongs_a_second),
 		T(one_call_me_maybe_causes_at_most_64_pings),

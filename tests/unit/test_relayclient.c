@@ -241,6 +241,62 @@ static void a_path_in_use_gets_no_second_handshake_but_the_peer_is_told(void **s
 	assert_int_equal(r->rc.n_work, 0);
 }
 
+/* A stock peer whose Bind was lost hears an invitation only if its Lamport id is higher than the last one's. */
+static void invitations_in_vain_come_again_as_newer_ones(void **state)
+{
+	struct rig *r = *state;
+	const struct relay_path known = { .path = path_relay(&SERVER_A, 7), .server = r->relay_key };
+	uint64_t last = 5;
+
+	reach_answered(r);
+	assert_int_equal(wait_ms(r, 500, RELAYCLIENT_SEND_VIA), 1);
+	assert_int_equal(r->outs[0].msg.via.lamport_id, 5); /* for the one that was lost on the way */
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(wait_ms(r, i ? 2000 : 1000, RELAYCLIENT_SEND_VIA), 1);
+		assert_true(r->outs[0].msg.via.lamport_id > last);
+		assert_int_equal(r->outs[0].msg.via.vni, 7);
+		last = r->outs[0].msg.via.lamport_id;
+	}
+	/* The endpoint is asked for again: the next round goes on from there. */
+	relayclient_discover(&r->rc, r->now, &r->peer, NULL, 0);
+	(void)drain(r);
+	respond(r, 2, 5, 7);
+	assert_int_equal(drain(r), 3);
+	assert_int_equal(r->outs[0].kind, RELAYCLIENT_SEND_VIA);
+	assert_true(r->outs[0].msg.via.lamport_id > last);
+	last = r->outs[0].msg.via.lamport_id;
+	relayclient_cancel(&r->rc, &r->peer.node);
+	/* So does one for a path that works for us alone. */
+	relayclient_discover(&r->rc, r->now, &r->peer, &known, 1);
+	(void)drain(r);
+	respond(r, 3, 5, 7);
+	assert_int_equal(drain(r), 1);
+	assert_true(r->outs[0].msg.via.lamport_id > last);
+}
+
+/* The other end of that: it is another try for the same endpoint. */
+static void a_newer_invitation_to_the_same_endpoint_binds_anew(void **state)
+{
+	struct rig *r = *state;
+	struct relayclient_outcome o;
+	const struct disco_relay_ep again = endpoint(r, 8, 7);
+
+	reach_answered(r);
+	relayclient_input_via(&r->rc, r->now, &r->peer, &again, NULL, 0);
+	assert_int_equal(drain(r), 2);
+	assert_int_equal(r->outs[0].kind, RELAYCLIENT_SEND_BIND);
+	assert_int_equal(r->outs[0].path.vni, 7);
+	assert_int_equal(r->rc.n_work, 1);
+	assert_true(relayclient_outcome(&r->rc, &r->peer.node, &r->server.node, &o));
+	assert_int_equal(o.step, RELAYCLIENT_BINDING);
+	/* What the server itself says of it is not news. */
+	relayclient_discover(&r->rc, r->now, &r->peer, NULL, 0);
+	(void)drain(r);
+	respond(r, 2, 5, 7);
+	assert_int_equal(drain(r), 0);
+	assert_int_equal(r->rc.n_work, 1);
+}
+
 static void the_same_endpoint_by_call_me_maybe_via_is_dropped(void **state)
 {
 	struct rig *r = *state;
@@ -409,6 +465,8 @@ int main(void)
 		T(a_lost_answer_and_ping_are_repeated),
 		T(a_ping_of_the_peer_is_answered_by_one_of_ours_up_to_10),
 		T(a_path_in_use_gets_no_second_handshake_but_the_peer_is_told),
+		T(invitations_in_vain_come_again_as_newer_ones),
+		T(a_newer_invitation_to_the_same_endpoint_binds_anew),
 		T(the_same_endpoint_by_call_me_maybe_via_is_dropped),
 		T(bad_responses_are_counted_and_ignored),
 		T(bad_challenges_are_counted_and_ignored),
