@@ -209,6 +209,25 @@ static void a_peer_that_restarts_is_reached_again(void **state)
 	topo_end(&t);
 }
 
+/* Its address is the old one, but nothing comes through there: a handshake that goes there alone is repeated only
+ * 5 s later. */
+static void a_peer_that_restarts_where_its_old_path_is_dead_is_reached_by_derp(void **state)
+{
+	struct topo t = topo_mesh(33, TOPO_E, TOPO_O, 0);
+
+	(void)state;
+	world_one_way(t.w, t.a, t.b, 20); /* b itself would call by DERP */
+	assert_in_range(world_until(t.w, t.a, t.b, PATH_DIRECT, 5000), 0, 5000);
+	world_run(t.w, 10000);
+	flow_mark(t.w);
+	t.b->host->udp_blocked = true;
+	world_restart(t.b);
+	world_run(t.w, 10000);
+	assert_in_range(flow_gap_ms(t.w), 0, 2000);
+	assert_int_equal(world_kind(t.a, t.b), PATH_DERP);
+	topo_end(&t);
+}
+
 static void packets_that_the_policy_forbids_never_arrive(void **state)
 {
 	struct topo t = topo_mesh(13, TOPO_E, TOPO_E, 0);
@@ -651,6 +670,7 @@ int main(void)
 		cmocka_unit_test(dead_control_and_derp_leave_a_direct_flow_alone),
 		cmocka_unit_test(a_node_that_roams_keeps_its_flow),
 		cmocka_unit_test(a_peer_that_restarts_is_reached_again),
+		cmocka_unit_test(a_peer_that_restarts_where_its_old_path_is_dead_is_reached_by_derp),
 		cmocka_unit_test(packets_that_the_policy_forbids_never_arrive),
 		cmocka_unit_test(without_the_grant_no_relay_gives_an_allocation),
 		cmocka_unit_test(a_deleted_node_is_forgotten_within_a_second),
