@@ -150,6 +150,12 @@ class Real(Polled, Node):
         wait_until("the real node on %s answers" % self.name, 20, answers)
         return self
 
+    def rebinds(self):
+        """How often it took its sockets anew because it believed that it could not send, which costs it all paths.
+        It notes that a STUN request has left behind the answer's arrival, if that takes no time, as here."""
+        with open(os.path.join(self.lab.dir, self.log), errors="replace") as log:
+            return log.read().count("last netcheck reported send error. Rebinding")
+
     def ctl(self, *args, **kw):
         return self.host.run(self.program, "cli", "--socket=" + self.socket, *args, **kw)
 
