@@ -268,6 +268,7 @@ void act(struct meshd *m, struct mono now, const struct engine_out *o)
 		persist_map(&m->persist, now, o->is_on);
 		break;
 	case ENGINE_STATE:
+		backend_state(m);
 		bus_state(m);
 		meshd_settle(m, now);
 		break;

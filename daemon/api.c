@@ -694,6 +694,7 @@ static bool conn_read(struct conn *c)
 {
 	uint8_t buf[READ_SIZE];
 	ssize_t n = recv(c->fd, buf, sizeof(buf), MSG_DONTWAIT);
+	int err;
 
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR;
@@ -701,7 +702,9 @@ static bool conn_read(struct conn *c)
 		return false;
 	if (c->state == CONN_READING && !bytes_size(&c->in) && !bytes_size(&c->body))
 		set_deadline(c, REQUEST_S);
-	return bytes_append(&c->in, buf, (size_t)n) == 0;
+	err = bytes_append(&c->in, buf, (size_t)n);
+	explicit_bzero(buf, (size_t)n); /* an auth key, perhaps */
+	return err == 0;
 }
 
 static void conn_event(void *ctx, uint32_t events, struct mono now)

@@ -41,6 +41,7 @@ struct api_start {
 	const char *auth_key;         /* null = none; never log it */
 	const struct prefs *prefs;    /* complete new preferences, checked; null = keep the old ones */
 	bool force;                   /* log in again with 'auth_key' and a new node key ("Meshd.ForceReauth") */
+	pid_t pid;                    /* of the caller; -1 = unknown */
 };
 
 /* POST ping. */
@@ -94,7 +95,8 @@ struct api_backend {
 	uint64_t (*locked_prefs)(void *ctx, uint64_t fields, char err[static API_ERR_MAX]);
 	/* api_reply_done() once accepted; progress is told on the bus. */
 	void (*start)(void *ctx, struct api_token token, const struct api_start *start);
-	void (*login_interactive)(void *ctx, struct api_token token);
+	/* 'pid' as in struct api_start: a `start` of the same process says what it means. */
+	void (*login_interactive)(void *ctx, struct api_token token, pid_t pid);
 	/* Without 'local' it is an error (500) when the control server could not be told. */
 	void (*logout)(void *ctx, struct api_token token, bool local);
 	/* api_reply_ping() */

@@ -259,7 +259,7 @@ static void post_start(struct api *api, const struct api_req *req)
 {
 	const struct api_backend *b = api_backend(api);
 	cJSON *json = json_parse((const char *)req->body, req->body_size, 0, NULL);
-	struct api_start start = { 0 };
+	struct api_start start = { .pid = req->pid };
 	char err[API_ERR_MAX] = "";
 	struct prefs next = { 0 };
 	int ret;
@@ -288,7 +288,7 @@ static void post_login(struct api *api, const struct api_req *req)
 {
 	const struct api_backend *b = api_backend(api);
 
-	b->login_interactive(b->ctx, req->token);
+	b->login_interactive(b->ctx, req->token, req->pid);
 }
 
 static void post_logout(struct api *api, const struct api_req *req)

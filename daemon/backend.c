@@ -219,6 +219,44 @@ static void backend_set_prefs(void *ctx, struct api_token token, const struct pr
 		persist_answer(&m->persist, token.id, PERSIST_PREFS);
 }
 
+enum { START_LIFE_S = 60 }; /* between the stock command line's two requests; it waits for nothing */
+
+static void forget_key(struct meshd *m)
+{
+	sodium_memzero(m->start_key, sizeof(m->start_key));
+}
+
+static void start_due(void *ctx, struct mono now)
+{
+	struct meshd *m = ctx;
+
+	(void)now;
+	m->has_start = false;
+	/* One that still tries to join gets no other key. */
+	if (m->start_was_logged_in || engine_state(m->engine).state == STATE_RUNNING)
+		forget_key(m);
+}
+
+void backend_state(struct meshd *m)
+{
+	/* A node that was a member all the time may yet be asked to log in anew with it. */
+	if (!m->start_was_logged_in && engine_state(m->engine).state == STATE_RUNNING)
+		forget_key(m);
+}
+
+static void keep_start(struct meshd *m, const struct api_start *start)
+{
+	m->has_start = true;
+	m->start_pid = start->pid;
+	m->start_was_logged_in = engine_state(m->engine).state >= STATE_STOPPED;
+	forget_key(m);
+	if (start->auth_key && !start->force)
+		(void)snprintf(m->start_key, sizeof(m->start_key), "%s", start->auth_key);
+	m->start_timer.fn = start_due;
+	m->start_timer.ctx = m;
+	loop_timer_set(m->loop, &m->start_timer, mono_add_s(loop_now(m->loop), START_LIFE_S));
+}
+
 static void backend_start(void *ctx, struct api_token token, const struct api_start *start)
 {
 	struct meshd *m = ctx;
@@ -231,11 +269,7 @@ static void backend_start(void *ctx, struct api_token token, const struct api_st
 		return;
 	}
 	next.logged_out = false;
-	m->has_start = true;
-	sodium_memzero(m->start_key, sizeof(m->start_key));
-	if (start->auth_key && !start->force)
-		(void)snprintf(m->start_key, sizeof(m->start_key), "%s", start->auth_key);
-	m->start_was_logged_in = engine_state(m->engine).state >= STATE_STOPPED;
+	keep_start(m, start);
 	m->login_due = next.want_running;
 	rc = backend_change_prefs(m, &next, prefs_diff(engine_prefs(m->engine), &next), err);
 	if (!rc && next.want_running)
@@ -248,20 +282,27 @@ static void backend_start(void *ctx, struct api_token token, const struct api_st
 		persist_answer(&m->persist, token.id, PERSIST_DONE);
 }
 
-static void backend_login_interactive(void *ctx, struct api_token token)
+static void backend_login_interactive(void *ctx, struct api_token token, pid_t pid)
 {
 	struct meshd *m = ctx;
 	const struct engine_state st = engine_state(m->engine);
 	struct prefs next = { 0 };
 	char err[API_ERR_MAX] = "out of memory";
-	/* A member that logs in again wants a new key (--force-reauth); one that is just joining does not. */
-	const bool force = m->has_start ? m->start_was_logged_in : st.state >= STATE_STOPPED;
+	/* A member that logs in again wants a new key (--force-reauth); one that is just joining does not, even if it has
+	 * joined by now. */
+	const bool is_second = m->has_start && (m->start_pid == pid || pid == -1);
+	const bool force = is_second ? m->start_was_logged_in : st.state >= STATE_STOPPED;
 	/* The stock command line gives the key with `start` and then asks for the login. One that is joining
 	 * is already using it. */
-	const char *key = m->start_key[0] ? m->start_key : NULL;
-	int rc = prefs_copy(&next, engine_prefs(m->engine));
+	const char *key = m->start_key[0] && (is_second || !force) ? m->start_key : NULL;
+	int rc;
 
-	m->has_start = false;
+	if (store_health(m->store)) {
+		api_reply_text(m->api, token, 500, "cannot log in when state store is unhealthy");
+		return;
+	}
+	rc = prefs_copy(&next, engine_prefs(m->engine));
+	m->has_start = m->has_start && !is_second;
 	if (!rc) {
 		next.logged_out = false;
 		next.want_running = true;
@@ -271,7 +312,8 @@ static void backend_login_interactive(void *ctx, struct api_token token)
 	/* A login that waits for its visitor keeps its URL. */
 	if (!rc && !*st.auth_url && (force || (st.state != STATE_RUNNING && !key)))
 		rc = engine_login(m->engine, loop_now(m->loop), key, force, err);
-	sodium_memzero(m->start_key, sizeof(m->start_key));
+	if (is_second || force)
+		forget_key(m);
 	if (rc)
 		api_reply_text(m->api, token, 500, err);
 	else
@@ -293,11 +335,13 @@ static void backend_logout(void *ctx, struct api_token token, bool local)
 
 void backend_logged_out(struct meshd *m, const char *why)
 {
+	const int lost = store_forget_login(m->store);
 	struct prefs next = { 0 };
 	char err[API_ERR_MAX];
 
-	if (store_forget_login(m->store) < 0)
-		log_warn(&m->log, "store: login: not removed");
+	forget_key(m);
+	if (lost)
+		log_warn(&m->log, "store: login: not removed: %s", strerror(-lost));
 	if (prefs_copy(&next, engine_prefs(m->engine)) == 0) {
 		next.logged_out = true;
 		next.want_running = false;
@@ -309,6 +353,9 @@ void backend_logged_out(struct meshd *m, const char *why)
 	prefs_wipe(&next);
 	if (m->logout.id && why && *why && !m->logout_local) {
 		(void)snprintf(err, sizeof(err), "logged out locally; the control server could not be told (%s)", why);
+		api_reply_text(m->api, m->logout, 500, err);
+	} else if (m->logout.id && lost) {
+		(void)snprintf(err, sizeof(err), "logged out, but that is not stored: %s", strerror(-lost));
 		api_reply_text(m->api, m->logout, 500, err);
 	} else if (m->logout.id) {
 		persist_answer(&m->persist, m->logout.id, PERSIST_DONE);

@@ -478,6 +478,9 @@ static void close_all(struct meshd *m)
 		rtnl_close(m->rtnl);
 		(void)!rtnl_cleanup(dp_ifname(m->dp), &m->log);
 	}
+	if (m->loop)
+		loop_timer_stop(m->loop, &m->start_timer);
+	sodium_memzero(m->start_key, sizeof(m->start_key));
 	bus_wipe(m);
 	portmap_close(m->portmap);
 	engine_free(m->engine);

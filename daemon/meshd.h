@@ -95,8 +95,10 @@ struct meshd {
 	size_t n_netchecks;
 	struct api_token logout;
 	bool logout_local;       /* its caller does not mind that the server cannot be told */
-	/* The last `start`, until the login-interactive that belongs to it. */
+	/* The last `start`, until the login-interactive of the same process that belongs to it, or a minute has passed. */
 	bool has_start, start_was_logged_in;
+	pid_t start_pid;
+	struct loop_timer start_timer;
 	char start_key[CTLCLIENT_AUTH_KEY_MAX]; /* its auth key, wiped with it; "" = none */
 	/* The bus: what its subscribers were told last. */
 	struct loop_timer bus_timer;
@@ -158,6 +160,8 @@ int bus_health(void *ctx, struct bytes *out);
 
 /* backend.c */
 void backend_init(struct meshd *m);
+/* The engine's state is new. */
+void backend_state(struct meshd *m);
 /* Carries out new preferences and has them stored (persist_answer() tells when); 'err' has the reason when it
  * fails and nothing changed. */
 MESH_MUST_USE int backend_change_prefs(struct meshd *m, const struct prefs *next, uint64_t changed,

@@ -7,6 +7,7 @@ NETNS_TESTS = \
 	tests/netns/portmap.py \
 	tests/netns/grants.py \
 	tests/netns/coordinator.py \
+	tests/netns/login.py \
 	tests/netns/nat11.py \
 	tests/netns/nat_matrix.py \
 	tests/netns/roam.py \

@@ -105,15 +105,17 @@ static void fake_start(void *ctx, struct api_token token, const struct api_start
 	struct apifake *f = ctx;
 
 	f->start_calls++;
+	f->start_pid = start->pid;
 	f->writes++;
 	(void)snprintf(f->auth_key, sizeof(f->auth_key), "%s", start->auth_key ? start->auth_key : "");
 	api_reply_done(f->api, token);
 }
 
-static void fake_login(void *ctx, struct api_token token)
+static void fake_login(void *ctx, struct api_token token, pid_t pid)
 {
 	struct apifake *f = ctx;
 
+	f->login_pid = pid;
 	f->login_calls++;
 	f->writes++;
 	api_reply_done(f->api, token);

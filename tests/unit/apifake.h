@@ -26,6 +26,7 @@ struct apifake {
 	size_t peers_told;        /* for a status so far */
 	uint64_t bus_mask;        /* of all who subscribed */
 	char auth_key[64];
+	pid_t start_pid, login_pid; /* who called */
 };
 
 /* Never fails: aborts when the system refuses. */

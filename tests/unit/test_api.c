@@ -418,6 +418,10 @@ static void start_keeps_what_the_caller_cannot_know(void **state)
 	assert_string_equal(f.auth_key, "hskey-auth-1");
 	assert_int_equal(f.start_calls, 1);
 	assert_int_equal(f.prefs.relay_port, 40000);
+	/* The stock command line's second request belongs to the first: both name their process. */
+	assert_int_equal(status_of(exchange(&f, fd, "POST", "login-interactive", "")), 204);
+	assert_int_equal(f.start_pid, 1);
+	assert_int_equal(f.login_pid, 1);
 	(void)close(fd);
 	apifake_wipe(&f);
 }
