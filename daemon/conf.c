@@ -5,16 +5,15 @@
 #include "daemon/conf.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <sodium.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "daemon/confpriv.h"
+#include "daemon/wholefile.h"
 #include "path/portmapper.h"
 
 #define DEFAULT_TUN	"tailscale0"
@@ -22,7 +21,7 @@
 #define DEFAULT_SOCKET	"/run/meshd/meshd.sock"
 #define DEFAULT_CONFIG	"/etc/meshd/meshd.conf"
 
-enum { FILE_SIZE_MAX = 1 << 20, TUN_NAME_MAX = 15, EXIT_REFUSED = 1, EXIT_BAD_USAGE = 2, EXIT_NOT_BUILT = 77 };
+enum { FILE_SIZE_MAX = 1 << 20, TUN_NAME_MAX = 15 };
 
 enum opt {
 	OPT_TUN, OPT_PORT, OPT_STATE, OPT_STATEDIR, OPT_SOCKET, OPT_CONFIG, OPT_VERBOSE, OPT_PORTMAP,
@@ -99,7 +98,7 @@ static int bad_value(struct conf_error *err, const char *name, const char *value
 {
 	char quoted[PREFVAL_QUOTE_MAX];
 
-	return conf_fail(err, EXIT_BAD_USAGE, "invalid value %.250s for flag -%s: %s",
+	return conf_fail(err, CONF_BAD_USAGE, "invalid value %.250s for flag -%s: %s",
 			 prefval_quote(quoted, value, strlen(value)), name, why);
 }
 
@@ -184,7 +183,7 @@ static int set_tun(struct conf *c, const char *value, struct conf_error *err)
 		size_t len = strcspn(p, ",");
 
 		if (len == 20 && memcmp(p, "userspace-networking", len) == 0)
-			return conf_fail(err, EXIT_NOT_BUILT, "not in this build: --tun=userspace-networking");
+			return conf_fail(err, CONF_NOT_BUILT, "not in this build: --tun=userspace-networking");
 		if (len == 0 || len > TUN_NAME_MAX || memchr(p, '/', len) || memchr(p, ' ', len))
 			return bad_value(err, "tun", value, "want interface names of 1 to 15 characters");
 		if (c->n_tun == CONF_TUNS_MAX)
@@ -276,7 +275,7 @@ static int set_option(struct conf *c, enum opt opt, const char *name, const char
 		return 0;
 	case OPT_SOCKS5:
 	case OPT_HTTP_PROXY:
-		return *value ? conf_fail(err, EXIT_NOT_BUILT, "not in this build: --%s", name) : 0;
+		return *value ? conf_fail(err, CONF_NOT_BUILT, "not in this build: --%s", name) : 0;
 	case OPT_BIRD:
 	case OPT_ENCRYPT:
 	case OPT_ATTEST:
@@ -319,12 +318,12 @@ static int read_flag(struct conf *c, int argc, char *const argv[], int *i, struc
 			return on ? set_option(c, options[k].opt, name, "true", err) : 0;
 		}
 		if (!value && *i + 1 >= argc)
-			return conf_fail(err, EXIT_BAD_USAGE, "flag needs an argument: -%s", name);
+			return conf_fail(err, CONF_BAD_USAGE, "flag needs an argument: -%s", name);
 		if (!value)
 			value = argv[++*i];
 		return set_option(c, options[k].opt, name, value, err);
 	}
-	return conf_fail(err, EXIT_BAD_USAGE, "flag provided but not defined: -%.*s",
+	return conf_fail(err, CONF_BAD_USAGE, "flag provided but not defined: -%.*s",
 			 (int)(len > 60 ? 60 : len), word);
 }
 
@@ -335,7 +334,7 @@ static int read_args(struct conf *c, int argc, char *const argv[], struct conf_e
 
 	for (int i = 1; !ret && i < argc; i++) {
 		if (argv[i][0] != '-' || !argv[i][1])
-			return conf_fail(err, EXIT_REFUSED,
+			return conf_fail(err, CONF_REFUSED,
 					 "meshd does not take non-flag arguments: [%.300s]",
 					 prefval_quote(quoted, argv[i], strlen(argv[i])));
 		ret = read_flag(c, argc, argv, &i, err);
@@ -374,7 +373,7 @@ static int env_pref(struct conf *c, char *const env[], const char *name, enum pr
 		return 0;
 	ret = parse(&c->edit.prefs, value, text);
 	if (ret == -EINVAL)
-		return conf_fail(err, EXIT_REFUSED, "environment %s: %s", name, text);
+		return conf_fail(err, CONF_REFUSED, "environment %s: %s", name, text);
 	c->edit.mask |= PREF_BIT(field);
 	return ret;
 }
@@ -410,10 +409,10 @@ static int read_env(struct conf *c, char *const env[], struct conf_error *err)
 			       prefval_relay_endpoints, err);
 	v = lookup(env, "SOCKS5_SERVER");
 	if (!ret && v)
-		ret = conf_fail(err, EXIT_NOT_BUILT, "not in this build: environment SOCKS5_SERVER");
+		ret = conf_fail(err, CONF_NOT_BUILT, "not in this build: environment SOCKS5_SERVER");
 	v = lookup(env, "USERSPACE");
 	if (!ret && v && strcmp(v, "false") != 0 && strcmp(v, "0") != 0)
-		ret = conf_fail(err, EXIT_NOT_BUILT, "not in this build: environment USERSPACE");
+		ret = conf_fail(err, CONF_NOT_BUILT, "not in this build: environment USERSPACE");
 	return ret;
 }
 
@@ -477,37 +476,20 @@ static int set_defaults(struct conf *c, struct conf_error *err)
 	return ret;
 }
 
-static int read_whole(const char *path, char **text, size_t *len, struct conf_error *err)
+static int read_file(const char *path, char **text, size_t *len, struct conf_error *err)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	struct stat st;
-	ssize_t n = -1;
-	char *buf = NULL;
+	mode_t mode = 0;
+	int ret = wholefile_read(path, FILE_SIZE_MAX, text, len, &mode);
 
-	if (fd < 0)
-		return -errno;
-	if (fstat(fd, &st) || !S_ISREG(st.st_mode)) {
-		(void)close(fd);
-		return conf_fail(err, EXIT_REFUSED, "%s: not a regular file", path);
-	}
-	if (st.st_mode & S_IWOTH || st.st_size > FILE_SIZE_MAX) {
-		(void)close(fd);
-		return conf_fail(err, EXIT_REFUSED, "%s: %s", path,
-				 st.st_mode & S_IWOTH ? "everybody may write it; run: chmod o-w" :
-							"larger than 1 MiB");
-	}
-	buf = malloc((size_t)st.st_size + 1);
-	if (buf)
-		n = read(fd, buf, (size_t)st.st_size);
-	(void)close(fd);
-	if (n < 0) {
-		free(buf);
-		return buf ? -EIO : -ENOMEM;
-	}
-	buf[n] = 0;
-	*text = buf;
-	*len = (size_t)n;
-	return 0;
+	if (ret == -EINVAL)
+		return conf_fail(err, CONF_REFUSED, "%s: not a regular file", path);
+	if (ret == -EFBIG)
+		return conf_fail(err, CONF_REFUSED, "%s: larger than 1 MiB", path);
+	if (ret == -ESTALE)
+		return conf_fail(err, CONF_REFUSED, "%s: it changes while it is read", path);
+	if (!ret && mode & S_IWOTH)
+		return conf_fail(err, CONF_REFUSED, "%s: everybody may write it; run: chmod o-w", path);
+	return ret;
 }
 
 static int read_config(struct conf *c, struct conf_error *err)
@@ -527,13 +509,13 @@ static int read_config(struct conf *c, struct conf_error *err)
 		return -ENOMEM;
 	free(c->config_path);
 	c->config_path = NULL;
-	ret = read_whole(name, &text, &len, err);
+	ret = read_file(name, &text, &len, err);
 	if (ret == -ENOENT && may_miss) {
 		free(name);
 		return 0;
 	}
 	if (ret && ret != -EINVAL)
-		(void)conf_fail(err, EXIT_REFUSED, "%s: %s", name, strerror(-ret));
+		(void)conf_fail(err, CONF_REFUSED, "%s: %s", name, strerror(-ret));
 	if (!ret)
 		ret = conf_parse_file(c, name, text, len, err);
 	if (text)
@@ -549,10 +531,10 @@ int conf_load(struct conf *c, int argc, char *const argv[], char *const env[], s
 
 	memset(c, 0, sizeof(*c));
 	c->portmap = PORTMAPPER_ALL;
-	*err = (struct conf_error){ .exit_code = EXIT_REFUSED };
+	*err = (struct conf_error){ .exit_code = CONF_REFUSED };
 	ret = read_args(c, argc, argv, err);
 	if (!ret && c->import_partial && !c->import_state)
-		ret = conf_fail(err, EXIT_BAD_USAGE, "--import-partial needs --import-state");
+		ret = conf_fail(err, CONF_BAD_USAGE, "--import-partial needs --import-state");
 	if (!ret && !c->help && !c->version) {
 		ret = read_env_paths(c, env, c->port || ip_is_set(&c->bind), err);
 		if (!ret)
@@ -566,7 +548,7 @@ int conf_load(struct conf *c, int argc, char *const argv[], char *const env[], s
 	}
 	if (ret) {
 		if (!err->text[0])
-			(void)conf_fail(err, EXIT_REFUSED, "%s", strerror(-ret));
+			(void)conf_fail(err, CONF_REFUSED, "%s", strerror(-ret));
 		conf_wipe(c);
 	}
 	return ret;

@@ -14,6 +14,9 @@
 
 enum { CONF_SOCKETS_MAX = 4, CONF_TUNS_MAX = 8, CONF_ERR_MAX = 512 };
 
+/* Exit codes of meshd (meshd(8)). */
+enum { CONF_REFUSED = 1, CONF_BAD_USAGE = 2, CONF_NOT_BUILT = 77 };
+
 struct conf {
 	char *tun[CONF_TUNS_MAX];   /* names to try in order; default "tailscale0" */
 	size_t n_tun;
@@ -44,7 +47,7 @@ struct conf {
 
 /* Exit code beside the sentence. */
 struct conf_error {
-	int exit_code; /* 1 refused, 2 usage, 77 not in this build */
+	int exit_code; /* CONF_REFUSED, ... */
 	char text[CONF_ERR_MAX];
 };
 

@@ -3,22 +3,18 @@
 #include "daemon/importstate.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "daemon/conf.h"
 #include "daemon/store.h"
+#include "daemon/wholefile.h"
 #include "wire/prefval.h"
 #include "wire/tsstate.h"
 
-enum { EXIT_REFUSED = 1, EXIT_BAD_USAGE = 2, EXIT_NOT_BUILT = 77, FLAGS_MAX = 400 };
-
-#define HOSTED_URL "https://controlplane.tailscale.com"
+enum { FLAGS_MAX = 400 };
 
 static int refuse(int exit_code, const char *name, const char *why)
 {
@@ -29,36 +25,21 @@ static int refuse(int exit_code, const char *name, const char *why)
 /* The whole file, or null and a sentence. */
 static char *read_file(const char *path, size_t *size, char err[static TSSTATE_ERR_MAX])
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	char *buf = NULL;
-	struct stat st;
-	ssize_t n = -1;
+	char *text = NULL;
+	mode_t mode;
+	int ret = wholefile_read(path, TSSTATE_SIZE_MAX, &text, size, &mode);
 
-	if (fd < 0 || fstat(fd, &st)) {
-		(void)snprintf(err, TSSTATE_ERR_MAX, "%s", strerror(errno));
-	} else if (!S_ISREG(st.st_mode)) {
-		(void)snprintf(err, TSSTATE_ERR_MAX, "not a regular file");
-	} else if (st.st_size > TSSTATE_SIZE_MAX) {
-		(void)snprintf(err, TSSTATE_ERR_MAX, "not a tailscaled state: larger than 4 MiB");
-	} else if (st.st_size == 0) {
-		(void)snprintf(err, TSSTATE_ERR_MAX, "not a tailscaled state: the file is empty");
-	} else {
-		buf = malloc((size_t)st.st_size);
-		n = buf ? read(fd, buf, (size_t)st.st_size) : -1;
-		if (n != st.st_size) {
-			(void)snprintf(err, TSSTATE_ERR_MAX, "%s",
-				       !buf  ? "out of memory" :
-				       n < 0 ? strerror(errno) :
-					       "it changes while it is read; stop tailscaled first");
-			free(buf);
-			buf = NULL;
-		} else {
-			*size = (size_t)n;
-		}
-	}
-	if (fd >= 0)
-		(void)close(fd);
-	return buf;
+	if (!ret && *size)
+		return text;
+	free(text);
+	(void)snprintf(err, TSSTATE_ERR_MAX, "%s",
+		       !ret ? "not a tailscaled state: the file is empty" :
+		       ret == -EINVAL ? "not a regular file" :
+		       ret == -EFBIG ? "not a tailscaled state: larger than 4 MiB" :
+		       ret == -ESTALE ? "it changes while it is read; stop tailscaled first" :
+		       ret == -ENOMEM ? "out of memory" :
+					strerror(-ret));
+	return NULL;
 }
 
 /* Marks preferences that ask for what this build lacks in '*bits' and lists their flags. */
@@ -89,7 +70,7 @@ static void list_unbuilt(const struct tsstate *t, uint64_t *bits, char flags[sta
 static int make_prefs(struct prefs *next, const struct tsstate *t, uint64_t unbuilt, char err[static PREFS_ERR_MAX])
 {
 	struct prefs_edit edit = { .mask = unbuilt | PREF_BIT(PREF_CONTROL_URL) };
-	const char *url = t->prefs.control_url && *t->prefs.control_url ? t->prefs.control_url : HOSTED_URL;
+	const char *url = t->prefs.control_url && *t->prefs.control_url ? t->prefs.control_url : PREFVAL_HOSTED_URL;
 	int ret;
 
 	prefs_defaults(&edit.prefs);
@@ -109,10 +90,10 @@ static int check_vacant(struct store *s, const char *path)
 
 	store_identity_wipe(&id);
 	if (has_login)
-		return refuse(EXIT_REFUSED, path,
+		return refuse(CONF_REFUSED, path,
 			      "this host has a login already; run `meshctl logout` first, or name another --state");
 	if (ret && ret != -ENOENT)
-		return refuse(EXIT_REFUSED, path, "the state database is damaged; nothing was changed");
+		return refuse(CONF_REFUSED, path, "the state database is damaged; nothing was changed");
 	return 0;
 }
 
@@ -126,11 +107,11 @@ static int store_all(const struct conf *conf, const struct tsstate *t, const str
 	if (store_open(&s, conf->state, NULL, err)) {
 		store_identity_wipe(&id);
 		(void)fprintf(stderr, "meshd: %s\n", err); /* it begins with the path */
-		return EXIT_REFUSED;
+		return CONF_REFUSED;
 	}
 	ret = check_vacant(s, conf->state);
 	if (!ret && store_take_over(s, &id, prefs->control_url, prefs))
-		ret = refuse(EXIT_REFUSED, conf->state, "the state cannot be written; nothing was changed");
+		ret = refuse(CONF_REFUSED, conf->state, "the state cannot be written; nothing was changed");
 	store_identity_wipe(&id);
 	store_close(s);
 	return ret;
@@ -169,24 +150,24 @@ int importstate_run(const struct conf *conf)
 	int ret;
 
 	if (strcmp(conf->state, "mem:") == 0)
-		return refuse(EXIT_BAD_USAGE, "--import-state", "needs a state that is kept, not mem:");
+		return refuse(CONF_BAD_USAGE, "--import-state", "needs a state that is kept, not mem:");
 	file = read_file(conf->import_state, &size, err);
 	if (!file)
-		return refuse(EXIT_REFUSED, conf->import_state, err);
+		return refuse(CONF_REFUSED, conf->import_state, err);
 	ret = tsstate_parse(&t, file, size, err);
 	sodium_memzero(file, size);
 	free(file);
 	if (ret)
-		return refuse(EXIT_REFUSED, conf->import_state, err);
+		return refuse(CONF_REFUSED, conf->import_state, err);
 	list_unbuilt(&t, &unbuilt, flags);
 	if (*flags && !conf->import_partial) {
 		(void)snprintf(text, sizeof(text),
 			       "not in this build: %s (switch it off in tailscale, or leave it out with "
 			       "--import-partial); nothing was changed",
 			       flags);
-		ret = refuse(EXIT_NOT_BUILT, conf->import_state, text);
+		ret = refuse(CONF_NOT_BUILT, conf->import_state, text);
 	} else if (make_prefs(&prefs, &t, unbuilt, why)) {
-		ret = refuse(EXIT_REFUSED, conf->import_state, *why ? why : "out of memory");
+		ret = refuse(CONF_REFUSED, conf->import_state, *why ? why : "out of memory");
 	} else {
 		ret = store_all(conf, &t, &prefs);
 	}

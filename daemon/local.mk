@@ -27,7 +27,8 @@ libdaemon_a_SOURCES += \
 	daemon/metricsd.c daemon/metricsd.h \
 	daemon/persist.c daemon/persist.h \
 	daemon/store.c daemon/store.h daemon/storedb.c daemon/storedb.h \
-	daemon/unixlisten.c daemon/unixlisten.h
+	daemon/unixlisten.c daemon/unixlisten.h \
+	daemon/wholefile.c daemon/wholefile.h
 check_PROGRAMS += tests/unit/test_conf tests/unit/test_importstate tests/unit/test_metrics tests/unit/test_store
 tests_unit_test_importstate_LDADD = libdaemon.a $(LDADD) $(SQLITE_LIBS)
 tests_unit_test_conf_LDADD = libdaemon.a $(LDADD)

@@ -647,6 +647,6 @@ int prefval_control_url(struct prefs *p, const char *text, char err[static PREFS
 	}
 	/* The hosted service's old name is the same server. */
 	if (len - scheme == 19 && memcmp(host, "login.tailscale.com", 19) == 0)
-		return set_str(&p->control_url, "https://controlplane.tailscale.com", 34);
+		return set_str(&p->control_url, PREFVAL_HOSTED_URL, strlen(PREFVAL_HOSTED_URL));
 	return set_str(&p->control_url, text, len);
 }

@@ -27,6 +27,8 @@ MESH_MUST_USE int prefval_tags(struct prefs *p, const char *text, char err[stati
 MESH_MUST_USE int prefval_hostname(struct prefs *p, const char *text, char err[static PREFS_ERR_MAX]);
 /* netfilter_mode: on, nodivert, off. */
 MESH_MUST_USE int prefval_netfilter(struct prefs *p, const char *text, char err[static PREFS_ERR_MAX]);
+/* The hosted service under its present name. */
+#define PREFVAL_HOSTED_URL "https://controlplane.tailscale.com"
 /* control_url: http(s)://HOST[:PORT][/]; no user, no other path. "" is refused. */
 MESH_MUST_USE int prefval_control_url(struct prefs *p, const char *text, char err[static PREFS_ERR_MAX]);
 

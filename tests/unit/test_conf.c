@@ -3,8 +3,11 @@
 #include "tests/unit/testing.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "daemon/conf.h"
 #include "path/portmapper.h"
@@ -99,6 +102,43 @@ static void bad_command_lines_are_refused(void **state)
 		assert_string_equal(err.text, rows[i].text);
 		assert_int_equal(err.exit_code, rows[i].exit_code);
 	}
+}
+
+/* A file of 'size' spaces, that are no settings, with these permissions: what is said of it, behind its name. */
+static void expect_file(size_t size, mode_t mode, const char *want)
+{
+	char path[] = "/tmp/meshd-conf-XXXXXX", arg[64], text[CONF_ERR_MAX];
+	char *argv[] = { (char *)"meshd", arg, NULL };
+	struct conf_error err;
+	struct conf c;
+	int fd = mkstemp(path);
+
+	assert_true(fd >= 0);
+	assert_int_equal(fchmod(fd, mode), 0);
+	for (size_t i = 0; i < size; i += 1024) {
+		static char spaces[1024];
+		const size_t n = size - i < sizeof(spaces) ? size - i : sizeof(spaces);
+
+		memset(spaces, ' ', sizeof(spaces));
+		assert_int_equal(write(fd, spaces, n), (ssize_t)n);
+	}
+	(void)close(fd);
+	(void)snprintf(arg, sizeof(arg), "--config=%s", path);
+	(void)snprintf(text, sizeof(text), "%s:%s", path, want);
+	assert_int_not_equal(conf_load(&c, 2, argv, no_env, &err), 0);
+	(void)unlink(path);
+	if (strncmp(err.text, text, strlen(text)) != 0)
+		fail_msg("%s", err.text);
+	assert_int_equal(err.exit_code, CONF_REFUSED);
+}
+
+static void bad_files_are_refused(void **state)
+{
+	(void)state;
+	expect_file(0, 0600, "1:1: the text ends too early");
+	expect_file(1 << 20, 0600, "1:");
+	expect_file((1 << 20) + 1, 0600, " larger than 1 MiB");
+	expect_file(100, 0602, " everybody may write it; run: chmod o-w");
 }
 
 static void file_sets_and_locks(void **state)
@@ -203,6 +243,7 @@ int main(void)
 		cmocka_unit_test(defaults_are_as_documented),
 		cmocka_unit_test(flags_and_environment_are_read),
 		cmocka_unit_test(bad_command_lines_are_refused),
+		cmocka_unit_test(bad_files_are_refused),
 		cmocka_unit_test(file_sets_and_locks),
 		cmocka_unit_test(port_mapping_goes_by_flag_then_environment_then_file),
 		cmocka_unit_test(bad_files_name_the_place),
