@@ -6,10 +6,12 @@ import collections
 from record import number
 
 # 'theirs' None: 'limit' is in the metric's own unit; "peer|metric" names another metric of that peer.
-Goal = collections.namedtuple("Goal", "text bench metric theirs op limit")
+# 'floor': the peer that does nothing but what cannot be left out; its figure stands beside the others.
+Goal = collections.namedtuple("Goal", "text bench metric theirs op limit floor", defaults=(None,))
 
 TS, WG, NULL = "tailscaled", "wireguard-go", "tunnel-null"
 MESHD = "meshd"
+UDPRELAY, CALLS = "tailscale's relay", "system calls alone"
 
 GOALS = [
     Goal("TCP direct, 1 stream, beside tailscaled", "tunnel-tcp", "TCP, 1 stream", TS, ">=", 1.5),
@@ -22,9 +24,15 @@ GOALS = [
     Goal("CPU a GB, both ends, beside tailscaled", "tunnel-tcp", "TCP, 1 stream: CPU", TS, "<=", 0.6),
     Goal("TCP through a peer relay, each its own", "relay-pps", "TCP through a relay", TS, ">=", 1.5),
     Goal("relay CPU a packet, TCP, beside tailscaled", "relay-pps", "TCP through a relay: relay CPU", TS, "<=", 0.6),
+    Goal("relay CPU a packet, bulk, beside tailscale's", "relay-pps", "1 flow: relay CPU", UDPRELAY, "<=", 0.6, CALLS),
+    Goal("relay CPU a packet, 100 flows, beside tailscale's", "relay-pps", "100 flows: relay CPU", UDPRELAY, "<=", 0.6, CALLS),
+    Goal("relay CPU a packet, 100 flows of little, beside tailscale's", "relay-pps", "100 flows, 20000/s: relay CPU", UDPRELAY,
+         "<=", 0.6, CALLS),
+    Goal("relay CPU a packet, 10,000 flows, beside tailscale's", "relay-pps", "10000 flows: relay CPU", UDPRELAY, "<=", 0.6,
+         CALLS),
     Goal("relay CPU a packet, 100 flows of little, beside coturn", "relay-pps", "100 flows, 20000/s: relay CPU", "coturn",
-         "<=", 0.4),
-    Goal("relay CPU a packet, bulk, beside coturn", "relay-pps", "1 flow: relay CPU", "coturn", "<=", 0.4),
+         "<=", 0.4, CALLS),
+    Goal("relay CPU a packet, bulk, beside coturn", "relay-pps", "1 flow: relay CPU", "coturn", "<=", 0.4, CALLS),
     Goal("relay CPU a packet, 10,000 flows, of that for 100", "relay-pps", "10000 flows: relay CPU", "meshd|100 flows: relay CPU",
          "<=", 2.0),
     Goal("TCP by DERP, client and server ours, beside theirs", "derp", "TCP by its own server", TS, ">=", 2.0),
@@ -100,6 +108,11 @@ def judge(results):
                 if not values or None in values:
                     continue
                 detail = "%s against %s %s" % (number(r["median"]), number(other["median"]), r["unit"])
+            floor = goal.floor and found.get((goal.bench, goal.metric, goal.floor, r["profile"]))
+            if floor:
+                detail += "; %s %s" % (goal.floor, number(floor["median"]))
+            if not r["repeats"]:
+                detail += "; no round was clean"
             verdicts.append(Verdict(goal, r["profile"], values, detail))
             any_here = True
         if not any_here and goal.bench in here:

@@ -1,8 +1,10 @@
 # Benchmarks: contrib/bench runs them; their programs are built when it asks for them (make bench-programs).
-bench_list = tests/bench/aead tests/bench/handshake tests/bench/relayload tests/bench/udpio tests/bench/udpload
+bench_list = tests/bench/aead tests/bench/handshake tests/bench/relayfloor tests/bench/relayload \
+	tests/bench/udpio tests/bench/udpload
 EXTRA_PROGRAMS += $(bench_list)
 tests_bench_aead_LDADD = libdaemon.a libnetstack.a $(NETSTACK_LIBS)
 tests_bench_handshake_LDADD = libnetstack.a $(NETSTACK_LIBS)
+tests_bench_relayfloor_LDADD = libnetstack.a $(NETSTACK_LIBS)
 tests_bench_relayload_LDADD = libnetstack.a $(NETSTACK_LIBS)
 tests_bench_udpio_LDADD =
 tests_bench_udpload_LDADD =

@@ -68,6 +68,20 @@ def build_tailscale(found):
     found.is_real = not problem
 
 
+def find_udprelay(found):
+    """tailscale's relay server, which a tailscaled has inside and only its own clients can fill with sessions: from the
+    program of tests/interop/peer, whatever tailscaled is named."""
+    problem = real.go_problem()
+    try:
+        path = None if problem else real.program()
+    except Failure as e:
+        problem = str(e)
+    if problem:
+        found.lack("udprelay", "tests/interop/peer is not here: " + problem)
+    else:
+        found.have("udprelay", path)
+
+
 def find_tailscale(found, named):
     """tailscaled, tailscale and perhaps derper: beside the named program, in $STOCK_DIR, or built."""
     folder = os.environ.get("STOCK_DIR")
@@ -119,6 +133,7 @@ def find_kernel(found):
 def find_all(options, build_dir):
     found = Programs()
     find_tailscale(found, options.tailscaled)
+    find_udprelay(found)
     find_wireguard_go(found, options.wireguard_go, build_dir)
     find_kernel(found)
     if shutil.which("turnserver"):

@@ -8,7 +8,7 @@ from record import number
 
 WIDTH, LABEL, RIGHT, BAR, GAP, GROUP_GAP, TOP = 900, 190, 210, 20, 5, 34, 58
 COLOURS = {"meshd": "#1b6ca8", "tailscaled": "#c8553d", "wireguard-go": "#588157", "wireguard in the kernel": "#a3b18a", "tunnel-null": "#9aa0a6",
-           "coturn": "#8e6c8a", "Go x/crypto": "#588157"}
+           "coturn": "#8e6c8a", "tailscale's relay": "#c8553d", "system calls alone": "#9aa0a6", "Go x/crypto": "#588157"}
 OTHERS = ("#b08968", "#6d6875", "#457b9d", "#7f5539", "#606c38")
 FONT = "font-family='DejaVu Sans, Helvetica, Arial, sans-serif'"
 

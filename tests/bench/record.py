@@ -3,7 +3,8 @@
 
 A sample is one value of one metric of one peer in one round. A line of the output is one metric of one peer in one
 profile: all values, their median and best, and the machine they were taken on. A round in which the control (the
-tunnel without crypto) was more than 20 % below its best is left out of median and best, and named in the line.
+tunnel without crypto) was more than 20 % below its best is left out of median and best, and named in the line. Where
+that leaves none (a metric that was measured in such rounds only), all of them count and "repeats" is 0: reports say so.
 """
 import json
 import os

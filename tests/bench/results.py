@@ -17,8 +17,12 @@ def _ordered(results):
 
 
 def _row(r):
-    out = ", %d left out" % len(r["discarded_rounds"]) if r["discarded_rounds"] else ""
-    return [r["metric"], r["peer"], number(r["median"], 4), number(r["best"], 4), r["unit"], "%d%s" % (r["repeats"], out)]
+    rounds, n_out = str(r["repeats"]), len(r["discarded_rounds"])
+    if not r["repeats"]:
+        rounds = "%d, none clean" % n_out
+    elif n_out:
+        rounds += ", %d left out" % n_out
+    return [r["metric"], r["peer"], number(r["median"], 4), number(r["best"], 4), r["unit"], rounds]
 
 
 HEAD = ["metric", "peer", "median", "best", "unit", "rounds"]
@@ -110,7 +114,8 @@ INTRO = """# Results
 Written by `contrib/bench --results` from the JSON lines of `contrib/bench`. Absolute numbers do not travel between
 machines; ratios taken side by side in one run do. All ends, the load and its receiver share the processors of one
 machine, in network namespaces. Peers take turns within each round (A B A B); a round in which the control, the tunnel
-without crypto, is more than 20 % below its best is left out. Medians and bests are of the rounds that are left.
+without crypto, is more than 20 % below its best is left out. Medians and bests are of the rounds that are left; where
+none is left they are of all, and the line says that none was clean.
 
 Profiles: *passthrough*, super-packets cross the virtual cable whole; *nic*, they are segmented before it and gathered
 behind it, as network cards do."""

@@ -26,4 +26,4 @@ check-interop: all
 EXTRA_DIST += \
 	tests/interop/peer/cli.go tests/interop/peer/control.go tests/interop/peer/controllines.go \
 	tests/interop/peer/derp.go tests/interop/peer/derpclient.go tests/interop/peer/go.mod \
-	tests/interop/peer/go.sum tests/interop/peer/main.go tests/interop/peer/node.go tests/interop/peer/probe.go
+	tests/interop/peer/go.sum tests/interop/peer/main.go tests/interop/peer/node.go tests/interop/peer/probe.go tests/interop/peer/relay.go

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """A relay's work: TCP between two nodes through a peer relay of their own kind, and datagrams of 1, 100 and 10,000 flows
-through our relay and through coturn.
+through our relay, through that of tailscale, through coturn, and through nothing but the system calls (relayfloor.c):
+what they take is the least that a relay on sockets can take, and is nearly all of it where nothing gathers the packets.
 
     left -- wan -- right       no UDP between them; relay on wan; generator (relayload.c) at left, counter at right
 
@@ -14,7 +15,7 @@ import pairs
 import traffic
 from dp import End
 from lab import Failure, wait_until
-from proc import CpuClock
+from proc import CpuClock, cpu_fine_s
 
 TCP = "TCP through a relay"
 TCP_PAYLOAD = 1228  # of a packet in a tunnel of MTU 1280, with timestamps
@@ -22,6 +23,9 @@ TCP_PAYLOAD = 1228  # of a packet in a tunnel of MTU 1280, with timestamps
 LOADS = ((1, 0), (100, 0), (10000, 0), (100, 20000))
 FLOWS_MAX = 10000
 SIZE, BASE_PORT, VNI, TURN_PORT = 1280, 20000, 1000, 3478
+GENEVE = 8
+BOUND_VNI = 1  # of tailscale's relay, which counts by itself
+CALLS, TAILSCALE = "system calls alone", "tailscale's relay"
 
 
 # --- TCP ---
@@ -51,7 +55,8 @@ class Counter:
     def __init__(self, host):
         self.host = host
         host.nft("table ip relayload {\ncounter got { }\nchain in {\ntype filter hook input priority -300;\n"
-                 "udp dport %d-%d counter name got drop\n}\n}\n" % (BASE_PORT, BASE_PORT + FLOWS_MAX))
+                 "udp dport %d-%d udp length >= %d counter name got drop\n}\n}\n" % (
+                     BASE_PORT, BASE_PORT + FLOWS_MAX, SIZE))  # shorter: handshakes with the relay
 
     def read(self, datagram):
         """Datagrams of this size so far: a gathered one has one header."""
@@ -60,11 +65,47 @@ class Counter:
         return (got["bytes"] - 28 * got["packets"]) / datagram
 
 
-def meshd_relay(host, left, right, n_flows):
+def meshd_relay(hosts, n_flows):
     """Our relay with its sessions bound by hand; returns its process."""
-    end = End(host, "--relay", str(pairs.RELAY_PORT), "--vni", str(VNI), "--flows", str(n_flows),
-              "--bound", "%s:%d" % (left.addr, BASE_PORT), "--bound", "%s:%d" % (right.addr, BASE_PORT))
+    end = End(hosts["relay"], "--relay", str(pairs.RELAY_PORT), "--vni", str(VNI), "--flows", str(n_flows),
+              "--bound", "%s:%d" % (hosts["left"].addr, BASE_PORT), "--bound", "%s:%d" % (hosts["right"].addr, BASE_PORT))
     return end.proc
+
+
+def system_calls(hosts):
+    """relayfloor.c; returns its process."""
+    return started(hosts["relay"], traffic.program("relayfloor"), str(pairs.RELAY_PORT), hosts["right"].addr, str(BASE_PORT),
+                   str(VNI))[0]
+
+
+def tailscale_relay(hosts, program, n_flows):
+    """The relay server of a tailscale node by itself, its sessions bound by handshakes from both sides."""
+    addr = "%s:%d" % (hosts["relay"].addr, pairs.RELAY_PORT)
+    process, key = started(hosts["relay"], program, "relay", "--addr", addr, "--sessions", str(n_flows))
+    try:
+        for side in ("left", "right"):
+            hosts[side].run(program, "relay-bind", "--addr", addr, "--key", key, "--side", side, "--sessions", str(n_flows),
+                            "--port", str(BASE_PORT), quiet=True, timeout=60)
+    except BaseException:
+        end(process)
+        raise
+    return process
+
+
+def started(host, *argv):
+    """A process on the host and the line that it says when it is ready."""
+    process = subprocess.Popen(["ip", "netns", "exec", host.ns, *argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               text=True)
+    line = process.stdout.readline().strip()
+    if not line:
+        end(process)
+        raise Failure("%s does not start" % argv[0])
+    return process, line
+
+
+def end(process):
+    process.terminate()
+    process.communicate(timeout=20)
 
 
 def coturn(host, program):
@@ -87,15 +128,14 @@ def generate(ctx, number, name, relay, hosts, load, args, datagram):
     os.sched_setaffinity(relay.pid, {cores[0]})
     for task in os.listdir("/proc/%d/task" % relay.pid):
         os.sched_setaffinity(int(task), {cores[0]})
-    seconds = 1
     sender = subprocess.Popen(
         ["ip", "netns", "exec", hosts["left"].ns, traffic.program("relayload"), *args[:3], str(n_flows), str(SIZE),
-         str(seconds), str(per_s), args[3]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: os.sched_setaffinity(0, {cores[-1]}))
+         str(ctx.seconds), str(per_s), args[3]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, preexec_fn=lambda: os.sched_setaffinity(0, {cores[-1]}))
     if sender.stdout.readline().strip() != "ready":
         raise Failure("relayload %s: %s" % (name, sender.communicate()[1].strip()))
-    before, clock = hosts["counter"].read(datagram), CpuClock([relay.pid])
-    _, err = sender.communicate("go\n", timeout=60)
+    before, clock = hosts["counter"].read(datagram), CpuClock([relay.pid], cpu_fine_s)
+    _, err = sender.communicate("go\n", timeout=60 + ctx.seconds)
     if sender.returncode:
         raise Failure("relayload %s: %s" % (name, err.strip()))
     came, used = hosts["counter"].read(datagram) - before, clock.used_s()
@@ -103,31 +143,35 @@ def generate(ctx, number, name, relay, hosts, load, args, datagram):
         raise Failure("nothing came through the relay %s" % name)
     label = "%d flow%s%s" % (n_flows, "" if n_flows == 1 else "s", ", %d/s" % per_s if per_s else "")
     ctx.add(number, name, label + ": relay CPU", used * 1e9 / came, "ns/packet", "lower")
-    ctx.add(number, name, label + ": forwarded", came / seconds, "packets/s")
+    ctx.add(number, name, label + ": forwarded", came / ctx.seconds, "packets/s")
+
+
+def relays(programs, hosts, n_flows):
+    """(name, what starts it, relayload's arguments, size of a forwarded datagram) of all that are here."""
+    relay = hosts["relay"]
+    geneve = ("geneve", relay.addr, str(pairs.RELAY_PORT))
+    yield "meshd", lambda: meshd_relay(hosts, n_flows), (*geneve, str(VNI)), SIZE + GENEVE
+    yield CALLS, lambda: system_calls(hosts), (*geneve, str(VNI)), SIZE + GENEVE
+    if "udprelay" in programs:
+        yield (TAILSCALE, lambda: tailscale_relay(hosts, programs["udprelay"], n_flows), (*geneve, str(BOUND_VNI)),
+               SIZE + GENEVE)
+    if "turnserver" in programs:
+        yield ("coturn", lambda: coturn(relay, programs["turnserver"]),
+               ("turn", relay.addr, str(TURN_PORT), hosts["right"].addr), SIZE)
 
 
 def flows(ctx, number, hosts, load):
-    relay, geneve = hosts["relay"], 8
-    process = meshd_relay(relay, hosts["left"], hosts["right"], load[0])
-    try:
-        generate(ctx, number, "meshd", process, hosts, load,
-                 ("geneve", relay.addr, str(pairs.RELAY_PORT), str(VNI)), SIZE + geneve)
-    finally:
-        process.terminate()
-        process.communicate(timeout=20)
-    if "turnserver" not in ctx.programs:
-        return
-    process = coturn(relay, ctx.programs["turnserver"])
-    try:
-        generate(ctx, number, "coturn", process, hosts, load,
-                 ("turn", relay.addr, str(TURN_PORT), hosts["right"].addr), SIZE)
-    finally:
-        process.terminate()
-        process.wait(20)
+    for name, start, args, datagram in relays(ctx.programs, hosts, load[0]):
+        process = start()
+        try:
+            generate(ctx, number, name, process, hosts, load, args, datagram)
+        finally:
+            end(process)
 
 
 def run_flows(ctx):
-    ctx.absent("turnserver")
+    for name in ("turnserver", "udprelay"):
+        ctx.absent(name)
     with ctx.lab() as lab:
         hosts = {name: pairs.public(lab, "f" + name, ctx.profile) for name in ("left", "right", "relay")}
         hosts["counter"] = Counter(hosts["right"])
