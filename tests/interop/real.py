@@ -5,12 +5,10 @@ The Go command caches what it compiled, so only the first build of a machine tak
 missing or older than peer/go.mod asks, every test that needs a real node is skipped.
 """
 import fcntl
-import http.client
 import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 
@@ -18,7 +16,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "netns"))
 
 from lab import Failure, skip, wait_until  # noqa: E402
-from node import TUN, Node  # noqa: E402
+from node import TUN, Node, local_api  # noqa: E402,F401
 
 MODULE = os.path.join(HERE, "peer")
 # Where the installation of go.dev puts it; a service's PATH rarely has it.
@@ -77,51 +75,11 @@ def program():
     return os.environ["PEER"]
 
 
-class _Unix(http.client.HTTPConnection):
-    """HTTP over a Unix socket."""
-
-    def __init__(self, path):
-        super().__init__("local-tailscaled.sock", timeout=20)
-        self.path = path
-
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self.path)
-
-
-def local_api(node, path):
-    """The body of GET /localapi/v0/PATH of a node, ours or real; "" when nobody answers. For polling: it
-    starts no process."""
-    connection = _Unix(node.socket)
-    try:
-        connection.request("GET", "/localapi/v0/" + path)
-        answer = connection.getresponse()
-        body = answer.read().decode()
-        return body if answer.status == 200 else ""
-    except (OSError, http.client.HTTPException):
-        return ""
-    finally:
-        connection.close()
-
-
-class Polled:
-    """Status without a process for each look; goes before the class whose status it replaces."""
-
-    def status(self, check=True):
-        body = local_api(self, "status")
-        if body:
-            return json.loads(body)
-        if check:
-            raise Failure("%s: no status" % self.name)
-        return {}
-
-
-class Ours(Polled, Node):
+class Ours(Node):
     """A meshd."""
 
 
-class Real(Polled, Node):
+class Real(Node):
     """Spoken to by the real command line, whose status JSON has the same fields as ours."""
 
     def __init__(self, host, name=None):

@@ -34,6 +34,7 @@ def main():
     with Lab("host configuration") as lab:
         hosts = {"a": lab.public("a"), "b": lab.public("b")}
         a = hosts["a"]
+        a.settle("eth0")
         before = (rules(a), rules(a, "-6"), a.run("ip", "addr", quiet=True).stdout)
         with Tunnel(hosts) as t:
             expect(has_rules(a), "the four rules are there in both families")
@@ -44,21 +45,26 @@ def main():
             expect("mtu 1280" in link and "qlen 2500" in link, "MTU 1280 and queue length 2500")
             expect("fe80" not in a.run("ip", "addr", "show", "dp0", quiet=True).stdout, "no link-local address")
 
+            # Held meanwhile, or it might have put the rule back before anybody looks.
+            t.ends["a"].proc.send_signal(signal.SIGSTOP)
             a.ip("rule del priority 5270")
-            expect(not a.pings(ADDR4["b"]), "without its rule the tunnel is not used")
-            wait_until("the rule is back", 2, lambda: has_rules(a))
+            expect("dp0" not in a.run("ip", "route", "get", ADDR4["b"], quiet=True).stdout,
+                   "without its rule the tunnel is not used")
+            t.ends["a"].proc.send_signal(signal.SIGCONT)
+            wait_until("the rule is back", 10, lambda: has_rules(a))
             a.ip("route flush table 52")
-            wait_until("the routes are back", 2, lambda: "100.64.0.2 dev dp0" in routes(a))
+            wait_until("the routes are back", 10, lambda: "100.64.0.2 dev dp0" in routes(a))
             a.ip("addr del %s/32 dev dp0" % ADDR4["a"])
-            wait_until("the address is back", 2,
+            wait_until("the address is back", 10,
                        lambda: ADDR4["a"] in a.run("ip", "addr", "show", "dp0", quiet=True).stdout)
             t.pings()
 
             a.ip("addr add 198.51.100.77/24 dev eth0")
-            wait_until("a new address is noticed", 1, lambda: "change 1" in t.ends["a"].log())
+            wait_until("a new address is noticed", 5, lambda: "change 1" in t.ends["a"].log())
             a.ip("route replace default via 198.51.100.254 src 198.51.100.77")
-            wait_until("a new default source is noticed", 1, lambda: "change 2" in t.ends["a"].log())
+            wait_until("a new default source is noticed", 5, lambda: "change 2" in t.ends["a"].log())
             a.ip("route add 203.0.113.0/24 via 198.51.100.254")
+            time.sleep(1)  # what it takes for news is a quarter of it
         expect(t.counters["a"]["changes"] == [0, 1, 1], "each once, and a route to elsewhere is no change")
         a.ip("addr del 198.51.100.77/24 dev eth0")
         expect((rules(a), rules(a, "-6"), a.run("ip", "addr", quiet=True).stdout) == before,

@@ -5,7 +5,8 @@ once, where every packet arrives twice and is taken once.
 
     a -- wan -- relay -- wan -- b      static keys, VNI 77 bound by hand (dptest.c)
 """
-from dp import ADDR4, PORT, End, Tunnel, expect_clean, iperf
+from dp import ADDR4, PORT, End, Tunnel, expect_clean, expect_share, iperf
+from flow import Echoes
 from lab import Lab, expect, say
 
 RELAY_PORT, VNI = 40000, 77
@@ -27,8 +28,10 @@ def through_relay(hosts, relay_host, underlay, port=RELAY_PORT):
     kind = RELAY4 + (underlay == 6)
     expect(t.counters["b"]["in_pkts"][kind] > 1000, "b received by the relay path")
     sent = t.counters["a"]["out_pkts"][kind]
-    expect(abs(counters["vni_pkts"][0] - sent) <= sent * 0.02,
-           "the relay counted what a sent: %d of %d packets" % (counters["vni_pkts"][0], sent))
+    # A busy machine lets the relay's socket overflow: the kernel tells how often.
+    expect(abs(counters["vni_pkts"][0] - sent) <= sent * 0.02 + counters["overflow"],
+           "the relay counted what a sent: %d of %d packets (%d lost in its socket)" % (
+               counters["vni_pkts"][0], sent, counters["overflow"]))
     return rate
 
 
@@ -46,11 +49,14 @@ def main():
             expect(not hosts["a"].pings(ADDR4["b"]), "no ping through a session bound to others")
         expect(relay.stop()["events"][3] > 0, "such packets go to the relay's control")
 
-        over4 = through_relay(hosts, relay_host, 4)
+        def direct():
+            with Tunnel(hosts) as t:
+                t.pings()
+                return t.tcp(2)
+        expect_share("through a relay against directly", 0.1, lambda: through_relay(hosts, relay_host, 4), direct)
         through_relay(hosts, relay_host, 6)
         say("# the relay on the node's own port")
         through_relay(hosts, relay_host, 4, PORT)
-        expect(over4 > 0.3, "the relay forwards %.2f Gb/s" % over4)
 
         say("# by DERP: sealed packets through control")
         with Tunnel(hosts, "--derp") as t:
@@ -66,8 +72,7 @@ def main():
         with Tunnel(hosts, args_a=way + ("--second", "%s:%d" % (hosts["b"].addr, PORT)),
                     args_b=way + ("--second", "%s:%d" % (hosts["a"].addr, PORT))) as t:
             t.pings()
-            reply = hosts["a"].run("ping", "-n", "-c", "5", "-i", "0.2", ADDR4["b"], quiet=True).stdout
-            expect("DUP!" not in reply and " 0% packet loss" in reply, "five pings, no duplicate")
+            expect(Echoes(hosts["a"], ADDR4["b"], 5, 0.2).result() == (0, 0), "five pings, no duplicate")
             say("# on two paths: %.2f Gb/s" % iperf(hosts["a"], hosts["b"], ADDR4["b"], 2))
         relay.stop()
         c = t.counters["b"]

@@ -378,7 +378,7 @@ static void report(const struct test *t)
 	(void)printf("\"overflow\": %llu, \"gso_fallbacks\": %llu, \"tun_reads\": %llu, "
 		     "\"tun_writes\": %llu, "
 		     "\"udp_recvs\": %llu, \"udp_sends\": %llu}\n",
-		     (unsigned long long)c.rxq_overflow, (unsigned long long)c.gso_fallbacks,
+		     (unsigned long long)(c.rxq_overflow + c.relay_rxq_overflow), (unsigned long long)c.gso_fallbacks,
 		     (unsigned long long)c.tun_reads, (unsigned long long)c.tun_writes,
 		     (unsigned long long)c.udp_recvs, (unsigned long long)c.udp_sends);
 	(void)fflush(stdout);

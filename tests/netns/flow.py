@@ -7,6 +7,7 @@ of the echoes give the silences of the path, both directions counted.
 import collections
 import hashlib
 import os
+import select
 import socket
 import struct
 import threading
@@ -177,6 +178,58 @@ class UdpFlow(_Flow):
         self.server.close()
         heard = len(self.n_heard)
         return self.n_sent, self.n_sent - heard, sum(self.n_heard.values()) - heard
+
+
+class Echoes:
+    """ICMP echoes from host 'a' to an IPv4 address, one every 'every_s'. ping(8) takes an answer for lost that comes a
+    few intervals after its last question, as one may on a busy machine; here each has 'patience_s'."""
+
+    def __init__(self, a, addr, n, every_s, size=56):
+        self.n, self.addr, self.every_s, self.body = n, addr, every_s, bytes(size)
+        self.ident = int.from_bytes(os.urandom(2), "big")
+        self.sock = a.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+        self.sock.setsockopt(socket.SOL_SOCKET, 33, 4 << 20)  # SO_RCVBUFFORCE
+        self.heard, self.error = collections.Counter(), None
+        self.sender = threading.Thread(target=self._send, daemon=True)
+        self.sender.start()
+
+    def _send(self):
+        due = time.monotonic()
+        for seq in range(self.n):
+            head = struct.pack("!HHH", 0x0800, self.ident, seq)
+            total = sum(struct.unpack("!HHH", head))  # the body is zeros
+            total = (total & 0xffff) + (total >> 16)
+            try:
+                self.sock.sendto(head[:2] + struct.pack("!HHH", ~total & 0xffff, self.ident, seq) + self.body, (self.addr, 0))
+            except OSError as e:
+                self.error = "echo %d: %s" % (seq, e)
+            due += self.every_s
+            time.sleep(max(0, due - time.monotonic()))
+
+    def result(self, patience_s=3):
+        """(lost, doubled) when all have come, or none for 'patience_s' after the last was sent."""
+        last = time.monotonic()
+        while self.sender.is_alive() or (len(self.heard) < self.n and time.monotonic() < last + patience_s):
+            if self._take(0.1):
+                last = time.monotonic()
+            elif self.sender.is_alive():
+                last = time.monotonic()
+        while self._take(self.every_s):
+            pass
+        self.sock.close()
+        if self.error:
+            raise Failure(self.error)
+        return self.n - len(self.heard), sum(self.heard.values()) - len(self.heard)
+
+    def _take(self, wait_s):
+        if not select.select([self.sock], [], [], wait_s)[0]:
+            return False
+        packet = self.sock.recv(65536)
+        at = 4 * (packet[0] & 15)
+        kind, ident, seq = struct.unpack("!H2xHH", packet[at:at + 8])
+        if kind == 0 and ident == self.ident:  # an echo reply to us
+            self.heard[seq] += 1
+        return True
 
 
 class Capture:

@@ -149,6 +149,19 @@ def _make_run_dir(path):
             continue  # the last other lab took RUN_DIR with it
 
 
+# A new namespace copies some settings of the machine and finds others as they were compiled in; hosts of a lab have
+# these, whatever the machine has: no forwarding, no filter by reverse path, bridges that only bridge, and addresses
+# of IPv6 that are usable at once instead of after duplicate address detection. Who has no such file has no such feature.
+SETTINGS = (
+    ("net.ipv4.ip_forward", 0),
+    *(("net.ipv4.conf.%s.rp_filter" % key, 0) for key in ("all", "default")),
+    *(("net.ipv4.conf.%s.promote_secondaries" % key, 0) for key in ("all", "default")),
+    *(("net.ipv6.conf.%s.disable_ipv6" % key, 0) for key in ("all", "default")),
+    *(("net.ipv6.conf.%s.accept_dad" % key, 0) for key in ("all", "default")),
+    *(("net.bridge.bridge-nf-call-%stables" % kind, 0) for kind in ("ip", "ip6", "arp")),
+)
+
+
 class Host:
     """One namespace."""
 
@@ -157,9 +170,8 @@ class Host:
         self.addr = None
         lab.namespaces.append(self.ns)
         _run(["ip", "netns", "add", self.ns])
-        # Interfaces come up at once instead of after duplicate address detection.
-        for key in ("all", "default"):
-            self.sysctl("net.ipv6.conf.%s.accept_dad" % key, 0)
+        for key, value in SETTINGS:
+            self.sysctl(key, value, must_exist=False)
         self.ip("link set lo up")
 
     def run(self, *argv, quiet=False, **kw):
@@ -185,21 +197,39 @@ class Host:
     def nft(self, rules):
         return _run(["ip", "netns", "exec", self.ns, "nft", "-f", "-"], input=rules)
 
-    def sysctl(self, key, value):
+    def sysctl(self, key, value, must_exist=True):
         path = "/proc/sys/" + key.replace(".", "/")
-        _run(["ip", "netns", "exec", self.ns, "sh", "-c", "echo %s >%s" % (value, path)])
 
-    def socket(self, family=socket.AF_INET, kind=socket.SOCK_DGRAM, proto=0):
-        """A socket that lives in this namespace, made by this process."""
+        def write():
+            if must_exist or os.path.exists(path):
+                with open(path, "w") as f:
+                    f.write("%s\n" % value)
+        try:
+            self._inside(write)
+        except OSError as e:
+            raise Failure("%s: %s" % (self.name, e)) from None
+
+    def _inside(self, function):
+        """Calls 'function' with this thread in the namespace."""
         there = os.open("/run/netns/" + self.ns, os.O_RDONLY | os.O_CLOEXEC)
         try:
             _setns(there)
             try:
-                return socket.socket(family, kind, proto)
+                return function()
             finally:
                 _setns(self.lab.home_fd)
         finally:
             os.close(there)
+
+    def socket(self, family=socket.AF_INET, kind=socket.SOCK_DGRAM, proto=0):
+        """A socket that lives in this namespace, made by this process."""
+        return self._inside(lambda: socket.socket(family, kind, proto))
+
+    def settle(self, dev):
+        """Waits until the kernel has told itself that an interface is up: it does so some time after the fact."""
+        wait_until("%s's %s is up" % (self.name, dev), 10, lambda: "state UP" in self.run(
+            "ip", "-o", "link", "show", dev, quiet=True).stdout and "fe80:" in self.run(
+                "ip", "-o", "-6", "addr", "show", dev, quiet=True).stdout)
 
     def pings(self, addr, count=1, wait_s=1):
         """True when one echo came back."""

@@ -68,6 +68,7 @@ def main():
         alice = Node(lab.host("alice", lab.nat("nata", "easy")))
         bob = Node(lab.host("bob", lab.nat("natb", "easy"))).start()
         bob.up(url, key)
+        alice.host.settle("eth0")
         before = network(alice.host)
         alice.start()
         alice.up(url, key)

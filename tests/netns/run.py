@@ -60,7 +60,7 @@ def run_and_say(test, limit_s):
 
 def main():
     options = argparse.ArgumentParser()
-    options.add_argument("--limit", type=int, default=150)
+    options.add_argument("--limit", type=int, default=600)
     options.add_argument("--jobs", type=int, default=1)
     options.add_argument("tests", nargs="+")
     options = options.parse_args()
