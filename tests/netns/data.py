@@ -151,7 +151,7 @@ class Datagrams:
 
     def result(self):
         """(sent, lost, doubled, out of order, damaged)."""
-        while self._take(0.2):
+        while self._take(0.5):
             pass
         self.client.close()
         self.server.close()

@@ -53,6 +53,11 @@ class Shim:
             raise Failure("shim does not start")
         self.way = ("--peer", "%s:%d" % (host.addr, SHIM_PORT))
 
+    def mend(self):
+        """From now on it is a good line; what it holds back goes out."""
+        self.proc.send_signal(signal.SIGUSR1)
+        time.sleep(0.2)
+
     def stop(self):
         self.proc.send_signal(signal.SIGTERM)
         return json.loads(self.proc.communicate(timeout=10)[0])
@@ -109,7 +114,7 @@ def bad_line(hosts, shim_host, what, args):
     shim = Shim(shim_host, hosts["a"], hosts["b"], seed=34, loss=10, reorder=250, delay_ms=20, duplicate=100, corrupt=10)
     with Tunnel(hosts, *args, args_a=shim.way, args_b=shim.way) as t:
         # Some of the few first packets may be lost.
-        wait_until("%s: a ping gets through" % what, 10, lambda: hosts["a"].pings(ADDR4["b"]))
+        wait_until("%s: a ping gets through" % what, 20, lambda: hosts["a"].pings(ADDR4["b"]))
         streams = [Stream(hosts["a"], hosts["b"], ADDR4["b"], 2 << 20, 4),
                    Stream(hosts["a"], hosts["b"], ADDR6["b"], 1 << 20, 5, reverse=True, port=7810)]
         for s in streams:
@@ -117,18 +122,25 @@ def bad_line(hosts, shim_host, what, args):
         d = Datagrams(hosts["a"], hosts["b"], ADDR4["b"])
         d.send(sizes_of_all_kinds(3000, 3), patience_s=0.2)
         sent, lost, doubled, late, wrong = d.result()
+        # What was damaged is counted at its end, so all of it must be there before the ends stop: a good line has no
+        # more of it, and a ping comes behind what went before.
+        shim.mend()
+        for a, b in (("a", "b"), ("b", "a")):
+            wait_until("%s: the line is good" % what, 20, lambda a=a, b=b: hosts[a].pings(ADDR4[b]))
     line = shim.stop()
     expect(doubled == 0 and wrong == 0, "%s: bad line: of %d datagrams %d lost, %d overtaken; none doubled or damaged" % (
         what, sent, lost, late))
-    # 1 % lost and 1 % damaged, within four standard deviations.
-    expect(lost < sent * 0.02 + 4 * (sent * 0.02) ** 0.5, "%s: no more is lost than the line loses" % what)
+    # 1 % lost and 1 % damaged, within five standard deviations; and what the kernel says it dropped, for want of a turn.
+    overflow = sum(c["overflow"] for c in t.counters.values())
+    expect(lost < sent * 0.02 + 5 * (sent * 0.02) ** 0.5 + overflow, "%s: no more is lost than the line loses" % what)
     damaged = sum(c["in_dropped"][AUTH] for c in t.counters.values())
     replayed = sum(c["in_dropped"][REPLAY] for c in t.counters.values())
     expect(line["corrupted"] > 20 and line["duplicated"] > 200 and line["reordered"] > 500 and not line["failed"],
            "%s: the line did its worst: %r" % (what, line))
-    expect(damaged == line["corrupted"], "%s: each of %d damaged packets was dropped for it" % (what, damaged))
+    expect(line["corrupted"] - overflow <= damaged <= line["corrupted"],
+           "%s: each of %d damaged packets was dropped for it" % (what, damaged))
     # A copy of a damaged packet is the first one that counts.
-    expect(line["duplicated"] * 0.9 <= replayed <= line["duplicated"],
+    expect(line["duplicated"] * 0.9 - overflow <= replayed <= line["duplicated"],
            "%s: %d second copies of %d were dropped as replays" % (what, replayed, line["duplicated"]))
     others = {s: [n for i, n in enumerate(c["in_dropped"]) if i not in (AUTH, REPLAY)] for s, c in t.counters.items()}
     expect(not any(sum(o) for o in others.values()), "%s: nothing was dropped for another reason: %r" % (what, others))

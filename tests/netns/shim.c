@@ -266,7 +266,9 @@ int main(int argc, char **argv)
 	struct shim *s = calloc(1, sizeof(*s));
 	struct held *held = calloc(HELD_MAX, sizeof(*held));
 	struct usock_cfg cfg = { .family = IP_V4 };
-	sigset_t term;
+	struct signalfd_siginfo got;
+	bool is_over = false;
+	sigset_t signals;
 
 	if (!s || !held)
 		return 1;
@@ -278,19 +280,26 @@ int main(int argc, char **argv)
 	s->free = held;
 	must("socket", usock_open(&s->sock, &cfg));
 	must("buffers", usock_rx_init(&s->rx));
-	(void)sigemptyset(&term);
-	(void)sigaddset(&term, SIGTERM);
-	(void)sigprocmask(SIG_BLOCK, &term, NULL);
+	(void)sigemptyset(&signals);
+	(void)sigaddset(&signals, SIGTERM);
+	(void)sigaddset(&signals, SIGUSR1);
+	(void)sigprocmask(SIG_BLOCK, &signals, NULL);
 	fds[0].fd = s->sock.fd;
-	fds[1].fd = signalfd(-1, &term, SFD_CLOEXEC);
+	fds[1].fd = signalfd(-1, &signals, SFD_CLOEXEC);
 	must("signalfd", fds[1].fd < 0 ? -errno : 0);
 	s->ms = now_ms();
 	(void)puts("ready");
 	(void)fflush(stdout);
-	while (!fds[1].revents) {
+	while (!is_over) {
 		(void)poll(fds, 2, 1);
 		take(s);
 		release(s);
+		if (!fds[1].revents)
+			continue;
+		if (read(fds[1].fd, &got, sizeof(got)) != sizeof(got) || got.ssi_signo == SIGTERM)
+			is_over = true;
+		else
+			s->loss = s->reorder = s->duplicate = s->corrupt = 0; /* from now on a good line */
 	}
 	(void)printf("{\"in\": %llu, \"lost\": %llu, \"reordered\": %llu, \"duplicated\": %llu, "
 		     "\"corrupted\": %llu, \"strange\": %llu, \"failed\": %llu}\n",
