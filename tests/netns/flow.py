@@ -13,9 +13,10 @@ import struct
 import threading
 import time
 
-from lab import Failure
+from lab import Failure, expect, wait_until
 
 RECORD = 256
+WITNESS_GRAIN_S = 0.1
 
 
 def record(seq):
@@ -178,6 +179,30 @@ class UdpFlow(_Flow):
         self.server.close()
         heard = len(self.n_heard)
         return self.n_sent, self.n_sent - heard, sum(self.n_heard.values()) - heard
+
+
+class Witness(UdpFlow):
+    """A flow between the public network and a host's own address, which no meshd touches: when it is silent it was the
+    machine that stood still. A limit that is a promise holds for the rest of the time."""
+
+    def __init__(self, host):
+        super().__init__(host.lab.wan, host, "198.51.100.254", host.addr, port=7790)
+
+    def stood_still(self, since, until=None):
+        """Seconds of its longest silence, 0 when it had none worth the name."""
+        gap = self.silence(since, until)
+        return gap if gap > WITNESS_GRAIN_S else 0
+
+    def wait(self, what, limit_s, probe, since, every_s=0.05):
+        """wait_until() with a limit that is a promise."""
+        got, took = wait_until(what, 3 * limit_s + 10, probe, every_s, since)
+        self.holds(what + ": in time", took, limit_s, since)
+        return got, took
+
+    def holds(self, what, value_s, limit_s, since):
+        still = self.stood_still(since)
+        expect(value_s <= limit_s + still, "%s: %.2f s, the limit is %g%s" % (
+            what, value_s, limit_s, " and %.2f for a machine that stood still" % still if still else ""))
 
 
 class Echoes:

@@ -61,6 +61,7 @@ class Gateway:
         self.soap_from = [] # who called the control point
         self.next_port = 50000
         self.n_conflicts = 1  # to come
+        self.lock = threading.Lock()  # mapped and the box's rules, which must agree
         self.booted = time.monotonic() - 1000
         box.nft(RULES)
         # The box drops what comes from outside unasked; mapped flows are asked for.
@@ -85,13 +86,18 @@ class Gateway:
 
     def reboot(self):
         """Forgets every mapping, and how old it is."""
-        self.booted = time.monotonic()
-        self.mapped.clear()
-        self.box.run("nft", "flush", "map", "ip", "portmap", "ports")
+        with self.lock:
+            self.booted = time.monotonic()
+            self.mapped.clear()
+            self.box.run("nft", "flush", "map", "ip", "portmap", "ports")
         self.box.forget()
 
     def map(self, inside, port, wished, life_s):
         """Makes or (life 0) removes a mapping; returns (outside port, lifetime)."""
+        with self.lock:
+            return self._map(inside, port, wished, life_s)
+
+    def _map(self, inside, port, wished, life_s):
         old = [p for p, to in self.mapped.items() if to == (inside, port)]
         if life_s == 0:
             for p in old:

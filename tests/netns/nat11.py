@@ -18,9 +18,9 @@ from node import Node
 RELAY_PORT = 40000
 
 
-def tcp_connects(host, addr, port):
+def tcp_connects(host, addr, port, wait_s=1):
     s = host.socket(kind=socket.SOCK_STREAM)
-    s.settimeout(1)
+    s.settimeout(wait_s)
     try:
         s.connect((addr, port))
         return True
@@ -38,19 +38,21 @@ def main():
         expect(not tcp_connects(coord.host, cloud.addr, 443), "the coordinator's host cannot reach its own URL")
         alice = Node(lab.host("alice", lab.nat("nata", "hard"))).start()
         bob = Node(lab.host("bob", lab.nat("natb", "hard"))).start()
-        expect(tcp_connects(alice.host, cloud.addr, 443), "the outside can")
+        expect(tcp_connects(alice.host, cloud.addr, 443, 10), "the outside can")
         key = coord.key("--reusable")
         alice.up(url, key)
         bob.up(url, key)
-        wait_until("alice reaches bob by DERP", 5, lambda: alice.host.pings(bob.addr()))
+        wait_until("alice reaches bob by DERP", 20, lambda: alice.host.pings(bob.addr()))
         coord.ctl("set", "--relay-server-port=%d" % RELAY_PORT)
         since = time.monotonic()
         tcp = TcpFlow(alice.host, bob.host, bob.addr())
         wait_until("the coordinator's node relays", 5, lambda: alice.path("bob") == "peer-relay", since=since)
-        line = next(row for row in alice.ctl("status").stdout.splitlines() if "peer-relay" in row)
+        line, _ = wait_until("status names the relay", 10, lambda: [
+            row for row in alice.ctl("status", quiet=True).stdout.splitlines() if "peer-relay" in row][:1])
+        line = line[0]
         expect(re.search(r"peer-relay %s:%d:vni:\d+" % (re.escape(cloud.addr), RELAY_PORT), line),
                "under its public address: %s" % line)
-        wait_until("alice reaches the coordinator's node directly", 5,
+        wait_until("alice reaches the coordinator's node directly", 20,
                    lambda: alice.host.pings(coord.addr()) and alice.path("coord") == "direct")
         expect(tcp.finish() > 0, "the stream is whole")
 

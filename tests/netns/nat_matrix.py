@@ -8,8 +8,8 @@
 """
 import time
 
-from flow import UdpFlow
-from lab import Lab, expect, say, wait_until
+from flow import UdpFlow, Witness
+from lab import Lab, expect, say
 from node import Node
 
 RELAY_PORT = 40000
@@ -37,7 +37,7 @@ def host_behind(lab, name, kind):
     return lab.host(name, lab.nat("nat" + name, kind.removesuffix("+v6"), has_v6=kind.endswith("+v6")))
 
 
-def one_pair(lab, number, kinds, rung, url, key):
+def one_pair(lab, number, kinds, rung, url, key, witness):
     left, right = (Node(host_behind(lab, "%s%d" % (side, number), kind)).start()
                    for side, kind in zip(("left", "right"), kinds))
     left.up(url, key)
@@ -45,13 +45,13 @@ def one_pair(lab, number, kinds, rung, url, key):
     joined = time.monotonic()
     what = "%s to %s" % kinds
     udp = UdpFlow(left.host, right.host, left.addr(), right.addr())
-    wait_until("%s: first packet" % what, FIRST_PACKET_S, lambda: udp.arrivals, 0.01, joined)
-    wait_until("%s: %s" % (what, rung), RUNG_S,
-               lambda: left.path(right.name) == right.path(left.name) == rung, since=joined)
+    witness.wait("%s: first packet" % what, FIRST_PACKET_S, lambda: udp.arrivals, joined, 0.01)
+    witness.wait("%s: %s" % (what, rung), RUNG_S,
+                 lambda: left.path(right.name) == right.path(left.name) == rung, joined)
     since = time.monotonic()
     time.sleep(1.5)
     expect(left.path(right.name) == rung, "%s: stays %s" % (what, rung))
-    expect(udp.silence(since) < 0.5, "%s: and packets flow" % what)
+    witness.holds("%s: and packets flow, silence" % what, udp.silence(since), 0.5, since)
     sent, lost, duplicated = udp.finish()
     expect(duplicated == 0, "%s: of %d datagrams %d were lost, %d came twice" % (what, sent, lost, duplicated))
     for node in (left, right):
@@ -64,9 +64,10 @@ def main():
         url = coord.enable_coordinator()
         coord.ctl("set", "--relay-server-port=%d" % RELAY_PORT)
         key = coord.key("--reusable")
+        witness = Witness(coord.host)
         for number, (left, right, rung) in enumerate(PAIRS):
             say("# %s to %s: expect %s" % (left, right, rung))
-            one_pair(lab, number, (left, right), rung, url, key)
+            one_pair(lab, number, (left, right), rung, url, key, witness)
 
 
 if __name__ == "__main__":

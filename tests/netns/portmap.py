@@ -38,7 +38,7 @@ class Pair:
         self.bob.start()
         self.alice.up(url, key)
         self.bob.up(url, key)
-        wait_until("alice reaches bob", 5, lambda: self.alice.host.pings(self.bob.addr()))
+        wait_until("alice reaches bob", 20, lambda: self.alice.host.pings(self.bob.addr()))
         return self
 
     def is_direct(self):
@@ -51,7 +51,7 @@ def goes_direct(kind):
         gateway = Gateway(pair.nata, {kind})
         pair.join()
         udp = UdpFlow(pair.alice.host, pair.bob.host, pair.alice.addr(), pair.bob.addr())
-        wait_until("both ends direct", 10, pair.is_direct)
+        wait_until("both ends direct", 30, pair.is_direct)
         port, to = next(iter(gateway.mapped.items()))
         expect(to == (pair.alice.host.addr, PORT), "the gateway maps %d to %s:%d" % (port, *to))
         expect(pair.bob.peer("alice")["CurAddr"] == "%s:%d" % (pair.nata.addr, port),
@@ -64,11 +64,11 @@ def goes_direct(kind):
             # A gateway that restarted knows nothing any more: noticed by its age, mapped again.
             gateway.reboot()
             since = time.monotonic()
-            wait_until("mapped again after a restart of the gateway", 30, lambda: gateway.mapped, since=since)
-            wait_until("both ends direct again", 10, pair.is_direct)
+            wait_until("mapped again after a restart of the gateway", 60, lambda: gateway.mapped, since=since)
+            wait_until("both ends direct again", 30, pair.is_direct)
         udp.finish()
         pair.alice.stop()
-        wait_until("a daemon that ends releases its mapping", 2, lambda: not gateway.mapped)
+        wait_until("a daemon that ends releases its mapping", 10, lambda: not gateway.mapped)
 
 
 def switched_off():
@@ -86,7 +86,7 @@ def useless_addresses():
         pair = Pair(lab)
         gateway = Gateway(pair.nata, {"pmp"}, outside="10.1.2.3")
         pair.join()
-        wait_until("the gateway was asked", 5, lambda: "pmp map" in gateway.asked)
+        wait_until("the gateway was asked", 20, lambda: "pmp map" in gateway.asked)
         never("a private outside address is used", 3,
               lambda: "10.1.2.3" in str(pair.bob.status()["Peer"]) or pair.is_direct())
 
@@ -97,7 +97,7 @@ def foreign_control_point(lab_title="a UPnP device that points at another host")
         gateway = Gateway(pair.nata, {"upnp"}, control="http://%s:5000/ctl" % lab.wan.addr if lab.wan.addr
                           else "http://198.51.100.254:5000/ctl")
         pair.join()
-        wait_until("the gateway was found", 10, lambda: "upnp search" in gateway.asked)
+        wait_until("the gateway was found", 30, lambda: "upnp search" in gateway.asked)
         never("somebody else is asked to map", 4, lambda: gateway.mapped or gateway.soap_from)
 
 
@@ -107,16 +107,16 @@ def relay_port():
         gateway = Gateway(pair.nata, {"pmp"})
         pair.join()
         pair.alice.ctl("set", "--relay-server-port=40000")
-        wait_until("two mappings", 5, lambda: len(gateway.mapped) == 2)
+        wait_until("two mappings", 20, lambda: len(gateway.mapped) == 2)
         port = next(p for p, to in gateway.mapped.items() if to[1] == 40000)
-        wait_until("the relay announces it", 5, lambda: "%s:%d" % (pair.nata.addr, port) in
+        wait_until("the relay announces it", 20, lambda: "%s:%d" % (pair.nata.addr, port) in
                    pair.alice.ctl("relay", "status", quiet=True).stdout)
         pair.alice.ctl("set", "--relay-server-port=")
-        wait_until("released with the relay", 5, lambda: len(gateway.mapped) == 1)
+        wait_until("released with the relay", 20, lambda: len(gateway.mapped) == 1)
         pair.alice.ctl("set", "--relay-server-port=40000")
-        wait_until("two mappings again", 5, lambda: len(gateway.mapped) == 2)
+        wait_until("two mappings again", 20, lambda: len(gateway.mapped) == 2)
         pair.alice.stop()
-        wait_until("both are released at the end", 2, lambda: not gateway.mapped)
+        wait_until("both are released at the end", 10, lambda: not gateway.mapped)
 
 
 def main():

@@ -51,7 +51,7 @@ def comes_back_and_reaches(alice, bob, how, end):
 def survives(alice, bob, how, end, deadline_s=30):
     """A stream through alice goes on after her daemon came back."""
     tcp = TcpFlow(alice.host, bob.host, bob.addr())
-    wait_until("a stream runs", 5, lambda: len(tcp.arrivals) > 20)
+    wait_until("a stream runs", 20, lambda: len(tcp.arrivals) > 20)
     end(alice)
     alice.start()
     n_before = len(tcp.arrivals)
@@ -72,7 +72,7 @@ def main():
         before = network(alice.host)
         alice.start()
         alice.up(url, key)
-        wait_until("alice reaches bob", 5, lambda: alice.host.pings(bob.addr()))
+        wait_until("alice reaches bob", 20, lambda: alice.host.pings(bob.addr()))
         expect(network(alice.host) != before, "meshd set up its link, routes and rules")
 
         comes_back_and_reaches(alice, bob, "stop and start", lambda node: node.stop())
@@ -90,8 +90,8 @@ def main():
         wait_until("the coordinator's node runs again", BACK_S, lambda: is_same(coord, mesh))
         expect(coord.ctl("coordinator", "policy", "get").stdout == policy, "its policy is the old one")
         expect(coord.ctl("get", "relay-server-port").stdout.strip() == "40000", "its relay port too")
-        wait_until("alice sees it online", 30, lambda: (alice.peer("coord") or {}).get("Online"))
-        wait_until("and reaches it", 10, lambda: alice.host.pings(coord.addr()))
+        wait_until("alice sees it online", 60, lambda: (alice.peer("coord") or {}).get("Online"))
+        wait_until("and reaches it", 20, lambda: alice.host.pings(coord.addr()))
         expect(tcp.finish() > 0, "one stream lived through all of it")
 
         # Whatever meshd did to the host is undone, by down, by a stop, and after a kill by --cleanup.
@@ -99,7 +99,7 @@ def main():
         expect(alice.state() == "Stopped", "down stops")
         expect(not alice.host.pings(bob.addr()), "and nothing gets through")
         alice.ctl("up")
-        wait_until("up again", 5, lambda: alice.host.pings(bob.addr()))
+        wait_until("up again", 20, lambda: alice.host.pings(bob.addr()))
         expect(alice.stop() == 0, "meshd ends with 0")
         expect(network(alice.host) == before, "after its end the host's network is as before")
         alice.start()

@@ -43,7 +43,7 @@ def switched(relay):
     expect(listens(relay, 40000) == [4, 6], "UDP 40000 is open on IPv4 and IPv6")
     relay.stop()
     relay.start()
-    wait_until("it is open again after a restart", 5, lambda: listens(relay, 40000) == [4, 6])
+    wait_until("it is open again after a restart", 20, lambda: listens(relay, 40000) == [4, 6])
     shell(relay, 'meshctl set --relay-server-port=""')
     expect(listens(relay, 40000) == [], "and closed")
     shell(relay, "meshctl get relay-server-port", out="\n")
@@ -85,12 +85,12 @@ def metric(node, name):
 
 def relayed(relay, alice, bob):
     """What shows that a relay is used, reachable, how fast and by whom."""
-    wait_until("alice and bob on the relay", 20, lambda: alice.host.pings(bob.addr()) and alice.path("bob") == "peer-relay")
+    wait_until("alice and bob on the relay", 40, lambda: alice.host.pings(bob.addr()) and alice.path("bob") == "peer-relay")
     line = says(alice, "meshctl status | grep peer-relay", r"active; peer-relay 198\.51\.100\.2:40000:vni:\d+, tx \d+ rx \d+")
     expect(len(line.splitlines()) == 1, "one line")
-    says(alice, "meshctl ping -c 1 bob", r"^pong from bob \(%s\) via peer-relay\(198\.51\.100\.2:40000:vni:\d+\) in (\d+ms|0s)\n$"
+    says(alice, "meshctl ping -c 1 bob", r"^pong from bob \(%s\) via peer-relay\(198\.51\.100\.2:40000:vni:\d+\) in (\d+ms|\d+(\.\d+)?s)\n$"
          % re.escape(bob.addr()))
-    wait_until("the round trip through the relay is measured", 10, lambda: alice.host.pings(bob.addr()) and
+    wait_until("the round trip through the relay is measured", 30, lambda: alice.host.pings(bob.addr()) and
                re.search(r" yes +\d", alice.ctl("relay", "servers", quiet=True).stdout), 0.3)
     says(alice, "meshctl relay servers", r"relay +100\.64\.0\.2 +yes +\d[0-9.]*ms +1 ")
     expect(metric(alice, "meshd_peer_relay_latency_seconds") > 0, "the latency through the relay is told")
@@ -102,7 +102,7 @@ def relayed(relay, alice, bob):
     name = 'tailscaled_peer_relay_forwarded_packets_total{transport_in="udp4",transport_out="udp4"}'
     before = metric(relay, name.split("{")[0] + ".*udp4.*udp4")
     alice.host.run("ping", "-n", "-q", "-c", "10", "-i", "0.05", bob.addr(), quiet=True)
-    wait_until("it counts 20 more packets", 3, lambda: metric(relay, name.split("{")[0] + ".*udp4.*udp4") >= before + 20)
+    wait_until("it counts 20 more packets", 20, lambda: metric(relay, name.split("{")[0] + ".*udp4.*udp4") >= before + 20)
 
 
 def said(node, words):
@@ -117,18 +117,18 @@ def disturbed(alice, bob):
         return json.loads(bob.ctl("whois", "--json", alice.addr(), quiet=True).stdout)["Node"]["DiscoKey"]
     before = known()
     shell(alice, "meshctl debug rotate-disco-key")
-    wait_until("bob knows the new disco key", 5, lambda: known() != before)
-    wait_until("and reaches alice", 10, lambda: bob.host.pings(alice.addr()))
+    wait_until("bob knows the new disco key", 20, lambda: known() != before)
+    wait_until("and reaches alice", 20, lambda: bob.host.pings(alice.addr()))
     ends, begins = said(alice, "disconnected: ended on request"), said(alice, ": connected")
     shell(alice, "meshctl debug break-derp-conns")
-    wait_until("the DERP connection ended and came back", 10, lambda: said(alice, "disconnected: ended on request") > ends and
+    wait_until("the DERP connection ended and came back", 30, lambda: said(alice, "disconnected: ended on request") > ends and
                said(alice, ": connected") > begins)
     shell(alice, "meshctl debug break-tcp-conns")
-    wait_until("again, and the control connection with it", 10, lambda: said(alice, "disconnected: ended on request") > ends + 1
+    wait_until("again, and the control connection with it", 30, lambda: said(alice, "disconnected: ended on request") > ends + 1
                and metric(alice, "meshd_control_connected") == 1)
     shell(alice, "meshctl debug force-netmap-update")
     shell(alice, "meshctl debug pick-new-derp", 1, err="too few regions\n")
-    wait_until("bob still reaches alice", 10, lambda: bob.host.pings(alice.addr()))
+    wait_until("bob still reaches alice", 20, lambda: bob.host.pings(alice.addr()))
 
 
 def firewalls(relay):
@@ -136,7 +136,7 @@ def firewalls(relay):
     says(relay, "meshctl relay status | grep -c -i firewall", "^0$")
     relay.host.nft("table inet own {\n chain in {\n type filter hook input priority 0; policy drop;\n"
                    "ip saddr 100.64.0.0/10 udp dport 40000 accept\n }\n}\n")
-    wait_until("the line appears", 5, lambda: "sudo nft insert rule inet own in udp dport 40000 accept" in
+    wait_until("the line appears", 20, lambda: "sudo nft insert rule inet own in udp dport 40000 accept" in
                relay.ctl("relay", "status", quiet=True).stdout, 0.5)
     says(relay, "meshctl relay status", "Warning: a firewall rule opens UDP 40000 for 100.64.0.0/10 only")
     hint = re.search("sudo (nft insert .*)", relay.ctl("relay", "status").stdout).group(1)

@@ -12,12 +12,12 @@ becomes a full cone. "upgrade.py ROUNDS" repeats each; the figures of all rounds
 import sys
 import time
 
-from flow import UdpFlow
+from flow import UdpFlow, Witness
 from lab import Lab, expect, never, say, wait_until
 from node import Node
 
 DIRECT_S = 10
-RELAY_S = 20
+RELAY_S = 40
 RELAY_PORT = 40000
 
 
@@ -43,7 +43,7 @@ def measure(lab, name, kind, rounds, shut, openly):
     relay.ctl("set", "--relay-server-port=%d" % RELAY_PORT)
     bob.up(url, key)
     alice.up(url, key)
-    udp = UdpFlow(alice.host, bob.host, alice.addr(), bob.addr())
+    udp, witness = UdpFlow(alice.host, bob.host, alice.addr(), bob.addr()), Witness(coord.host)
     wait_until("both ends on the relay", RELAY_S, lambda: on(alice, bob, "peer-relay"))
     took = []
     for number in range(rounds):
@@ -51,8 +51,7 @@ def measure(lab, name, kind, rounds, shut, openly):
         never("it is not direct while shut", 2.0 + 0.7 * number, lambda: alice.path("bob") == "direct")
         since = time.monotonic()
         openly(nata, natb)
-        took.append(wait_until("%s: direct at both ends" % name, DIRECT_S, lambda: on(alice, bob, "direct"),
-                               since=since)[1])
+        took.append(witness.wait("%s: direct at both ends" % name, DIRECT_S, lambda: on(alice, bob, "direct"), since)[1])
         shut(nata, natb)
         wait_until("both ends on the relay again", RELAY_S, lambda: on(alice, bob, "peer-relay"))
     sent, _, duplicated = udp.finish()
