@@ -13,7 +13,7 @@ INTEROP_TESTS = \
 	tests/interop/tsmp.py
 # How many run at a time, and the seconds each may take: they mostly wait.
 INTEROP_JOBS = 3
-INTEROP_LIMIT = 900
+INTEROP_LIMIT = 1800
 EXTRA_DIST += $(INTEROP_TESTS) tests/interop/README tests/interop/cli_stock.golden \
 	tests/interop/real.py tests/interop/stock.py
 

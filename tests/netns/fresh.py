@@ -27,10 +27,12 @@ def identity(machine):
 def refusals(one):
     """Before anything is installed: each of these says why and leaves the machine alone."""
     one.refuses("tcp port 443", "sh", "-c", "perl -MIO::Socket::INET -e '$s = IO::Socket::INET->new(Listen => 1, "
-                "LocalPort => 443) or die; sleep 3' & sleep 0.5; %s --url http://198.51.100.1:443; "
+                "LocalPort => 443) or die; open F, q(>), q(/tmp/held); sleep 600' & "
+                "until [ -e /tmp/held ] || ! [ -d /proc/$! ]; do sleep 0.1; done; %s --url http://198.51.100.1:443; "
                 "code=$?; kill $!; wait; exit $code" % QUICKSTART)
-    said = one.refuses("tailscaled runs here", "sh", "-c", "cp /bin/sleep /tmp/tailscaled; /tmp/tailscaled 3 & "
-                       "sleep 0.2; %s --lan; code=$?; kill $!; wait; exit $code" % QUICKSTART)
+    said = one.refuses("tailscaled runs here", "sh", "-c", "cp /bin/sleep /tmp/tailscaled; /tmp/tailscaled 600 & "
+                       "until grep -qx tailscaled /proc/$!/comm; do sleep 0.1; done; %s --lan; "
+                       "code=$?; kill $!; wait; exit $code" % QUICKSTART)
     expect("tailscale down" in said, "it says how to move over")
     one.refuses("is not http", QUICKSTART, "--url", "ftp://198.51.100.1")
     one.refuses("out of range", QUICKSTART, "--url", "http://198.51.100.1:70000")
@@ -61,13 +63,13 @@ def repeat(one, two):
     before = identity(one), identity(two)
     policy = one.run("meshctl", "coordinator", "policy", "get").stdout
     tcp = TcpFlow(two.host, one.host, before[0][1])
-    wait_until("a stream runs", 10, lambda: len(tcp.arrivals) > 20)
+    wait_until("a stream runs", 30, lambda: len(tcp.arrivals) > 20)
     one.run(QUICKSTART)
     two.run(QUICKSTART, "--join", "http://%s:443" % one.host.addr)
     expect((identity(one), identity(two)) == before, "repeated: the same nodes and addresses")
     expect(one.run("meshctl", "coordinator", "policy", "get").stdout == policy, "and the same policy")
     seen = len(tcp.arrivals)
-    wait_until("and the stream goes on", 10, lambda: len(tcp.arrivals) > seen + 20)
+    wait_until("and the stream goes on", 30, lambda: len(tcp.arrivals) > seen + 20)
     say("ok: stream of %d bytes whole" % tcp.finish())
     return before
 
@@ -94,7 +96,7 @@ def second(one, join, two):
     caps = two.run("grep", "-E", "CapEff|CapBnd|NoNewPrivs|Seccomp:", "/proc/%s/status" % pid).stdout
     expect("CapEff:\t0000000000001400" in caps and "NoNewPrivs:\t1" in caps and "Seccomp:\t2" in caps,
            "it holds two capabilities: %s" % caps.split())
-    wait_until("two reaches one through the mesh", 10, lambda: two.host.pings(address(one)))
+    wait_until("two reaches one through the mesh", 30, lambda: two.host.pings(address(one)))
 
 
 def power_cut(one, two):
@@ -102,7 +104,7 @@ def power_cut(one, two):
     two.power_off()
     expect(not one.host.pings(before[1]), "without power two is not there")
     two.boot()
-    wait_until("after its boot two is back by itself", 15, lambda: one.host.pings(before[1]))
+    wait_until("after its boot two is back by itself", 60, lambda: one.host.pings(before[1]))
     expect(identity(two) == before, "as the same node")
 
 

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 import urllib.parse
 
 from lab import Failure, die_with_parent, expect, say, skip, wait_until
@@ -42,7 +43,7 @@ def make_root(lab):
     say("+ debootstrap --variant=minbase %s" % release)
     done = subprocess.run(["debootstrap", "--variant=minbase", "--components=" + components, "--include=systemd-sysv,dbus",
                            release, root, uri], stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=1200)
     if done.returncode != 0:
         skip("debootstrap failed: " + done.stdout.strip().splitlines()[-1])
     for name in ("resolv.conf", "hosts"):
@@ -154,7 +155,7 @@ class Machine:
         with open(os.path.join(self.lab.dir, "machine-%s.log" % self.name), "ab") as log:
             self.init = subprocess.Popen([*unshare, "sh", "-c", script], stdin=subprocess.DEVNULL, stdout=log,
                                          stderr=log, preexec_fn=die_with_parent)
-        wait_until("machine %s is up" % self.name, 60, self._is_up)
+        wait_until("machine %s is up" % self.name, 180, self._is_up)
         if not self.systemd:
             self.run("hostname", self.name, quiet=True)
 
@@ -191,7 +192,7 @@ class Machine:
         if tar.wait() or unpack.wait():
             raise Failure("the source could not be copied")
 
-    def run(self, *argv, check=True, quiet=False, timeout=600, **kw):
+    def run(self, *argv, check=True, quiet=False, timeout=1800, **kw):
         """Runs a command in the machine, in /src."""
         if not quiet:
             say("+ [%s] %s" % (self.name, " ".join(argv)))
@@ -208,11 +209,14 @@ class Machine:
 
     def refuses(self, words, *argv):
         """The command must fail, say 'words' and change nothing; returns what it said."""
-        before = self.fingerprint()
+        before, latest = None, self.fingerprint()
+        while latest != before:  # a process that the machine runs for itself for a moment
+            time.sleep(1)
+            before, latest = latest, self.fingerprint()
         done = self.run(*argv, check=False)
         said = done.stderr.strip()
         expect(done.returncode != 0 and words in said, "refused: " + said)
-        expect(self.fingerprint() == before, "and nothing changed")
+        wait_until("and nothing changed", 60, lambda: self.fingerprint() == before, 1)
         return said
 
     def fingerprint(self):
