@@ -31,11 +31,11 @@ def iperf(client, server, addr, seconds, streams=1, n_bytes=0):
     """TCP from 'client' to 'server': (Gbit/s, bytes). 'n_bytes' ends it by amount instead of time."""
     srv = server.spawn("iperf3", "-s", "-1", "-B", addr, log="iperf.log")
     try:
-        wait_until("iperf3 listens", 5,
+        wait_until("iperf3 listens", 20,
                    lambda: server.run("ss", "-Hltn", "sport = :5201", quiet=True).stdout.strip(), every_s=0.02)
         amount = ("-n", str(n_bytes)) if n_bytes else ("-t", str(seconds))
         done = client.run("iperf3", "-J", "-c", addr, "-P", str(streams), *amount, check=False, quiet=True,
-                          timeout=seconds + 30)
+                          timeout=seconds + 120)
         return parse_iperf(done.stdout)
     except (IperfError, subprocess.TimeoutExpired) as e:
         raise Failure("iperf3 to %s: %s" % (addr, e)) from None
@@ -46,7 +46,7 @@ def iperf(client, server, addr, seconds, streams=1, n_bytes=0):
 def background_tcp(client, server, addr, seconds):
     """A TCP stream that runs beside something else; returns the processes to end()."""
     srv = server.spawn("iperf3", "-s", "-1", "-B", addr, log="iperf.log")
-    wait_until("iperf3 listens", 5,
+    wait_until("iperf3 listens", 20,
                lambda: server.run("ss", "-Hltn", "sport = :5201", quiet=True).stdout.strip(), every_s=0.02)
     return [client.spawn("iperf3", "-c", addr, "-t", str(seconds), log="iperf.log"), srv]
 
