@@ -9,6 +9,7 @@
 #include "relay/relayclient.h"
 #include "relay/relayserver.h"
 #include "tests/sim/light.h"
+#include "tests/sim/stock.h"
 #include "tests/sim/world.h"
 #include "wire/classify.h"
 #include "wire/disco.h"
@@ -19,6 +20,7 @@ enum { NOTE_MS = 100, WINDOW = 4096, REGION = 1, STUN_S = 23, STUN_ACTIVE_S = 45
 struct lpeer {
 	struct node *node; /* null = not a peer */
 	struct ladder l;
+	struct stock *stock; /* of a node that behaves as the reference client: instead of the ladder */
 	struct disco_box box;
 	struct disco_key disco; /* as the map said */
 	struct ladder_targets targets;
@@ -38,6 +40,8 @@ struct light {
 	struct relayclient rc;
 	struct relayserver rs;
 	struct lpeer peers[WORLD_NODES_MAX];
+	bool is_stock;
+	size_t n_relays;
 	bool is_gathering;
 	unsigned int life;   /* restarts: late events of an earlier life are ignored */
 	struct mono stun_at; /* periodic gathering; NEVER while nothing is sent */
@@ -116,7 +120,7 @@ static void send_bytes(struct light *x, struct node *to, const struct path_addr 
 	err = path->kind == PATH_RELAY
 		      ? net_send(x->n->host, WORLD_PORT, &path->ep, pkt, GENEVE_SIZE + size)
 		      : net_send(x->n->host, WORLD_PORT, &path->ep, buf, size);
-	if (err != 0 && to && !control)
+	if (err != 0 && to && !control && !x->is_stock)
 		ladder_input_send_failed(&x->peers[to->index].l, now_of(x), path);
 }
 
@@ -294,6 +298,55 @@ static bool pump_relayclient(struct light *x)
 	return true;
 }
 
+static void send_call(struct light *x, struct lpeer *p)
+{
+	struct disco_msg msg = { .type = DISCO_CALL_ME_MAYBE };
+
+	msg.call_me_maybe.n_eps = msg.call_me_maybe.n_total = (uint16_t)x->self.n_eps;
+	memcpy(msg.call_me_maybe.eps, x->self.eps, x->self.n_eps * sizeof(x->self.eps[0]));
+	send_disco(x, p->node, &p->box, &p->stock->derp, false, &msg);
+}
+
+/* To each relay that it may ask, but not to the peer itself. */
+static void send_to_relays(struct light *x, const struct lpeer *p, const struct stock_out *out)
+{
+	for (size_t i = 0; i < WORLD_NODES_MAX; i++) {
+		struct lpeer *r = &x->peers[i];
+
+		if (r->node && r != p && r->node->is_relay && r->node->may_relay)
+			send_disco(x, r->node, &r->box, &out->path, false, &out->msg);
+	}
+}
+
+static bool pump_stock(struct light *x, struct lpeer *p)
+{
+	struct stock_out out;
+	struct disco_box box;
+	int err;
+
+	if (!stock_poll(p->stock, &out))
+		return false;
+	switch (out.kind) {
+	case STOCK_SEND:
+		send_disco(x, p->node, &p->box, &out.path, false, &out.msg);
+		break;
+	case STOCK_SEND_CALL:
+		send_call(x, p);
+		break;
+	case STOCK_SEND_BIND:
+		err = disco_box_init(&box, &x->priv, &x->disco, &out.server);
+		assert(err == 0);
+		(void)err;
+		send_disco(x, NULL, &box, &out.path, true, &out.msg);
+		disco_box_wipe(&box);
+		break;
+	case STOCK_SEND_ALLOC:
+		send_to_relays(x, p, &out);
+		break;
+	}
+	return true;
+}
+
 static bool pump_ladder(struct light *x, struct lpeer *p)
 {
 	const struct relayclient_peer peer = { .node = p->l.node, .disco = p->disco };
@@ -329,7 +382,9 @@ static void pump(struct light *x)
 	while (again) {
 		again = pump_relayclient(x);
 		for (size_t i = 0; i < WORLD_NODES_MAX; i++)
-			if (x->peers[i].node)
+			if (x->peers[i].stock)
+				again |= pump_stock(x, &x->peers[i]);
+			else if (x->peers[i].node)
 				again |= pump_ladder(x, &x->peers[i]);
 	}
 	pump_relayserver(x);
@@ -342,6 +397,8 @@ static void note_received(struct light *x, struct lpeer *p, const struct path_ad
 {
 	struct mono *noted = &p->rx_noted[from->kind];
 
+	if (x->is_stock) /* nothing that it receives changes where it sends */
+		return;
 	if (mono_before(now_of(x), mono_add_ms(*noted, NOTE_MS)) && !mono_is_zero(*noted))
 		return;
 	*noted = now_of(x);
@@ -385,12 +442,35 @@ static void data_in(struct light *x, const struct path_addr *from, const uint8_t
 	world_delivered(x->n, r.p, r.left);
 }
 
+static void stock_control_in(struct light *x, const struct path_addr *from, const struct disco_key *sender,
+			     uint8_t *buf, size_t size)
+{
+	struct disco_msg msg;
+	struct disco_box box;
+
+	for (size_t i = 0; i < WORLD_NODES_MAX; i++) {
+		struct stock *s = x->peers[i].stock;
+
+		if (!s || !disco_key_eq(&s->ep.server, sender) ||
+		    disco_box_init(&box, &x->priv, &x->disco, sender) != 0)
+			continue;
+		if (disco_open(&box, buf, size, &msg) == 0)
+			stock_input(s, now_of(x), from, &msg);
+		disco_box_wipe(&box);
+		return;
+	}
+}
+
 static void control_in(struct light *x, const struct path_addr *from, uint8_t *buf, size_t size)
 {
 	const struct disco_key sender = disco_sender(buf);
 	const struct disco_box *box = relayclient_box(&x->rc, &sender);
 	struct disco_msg msg;
 
+	if (x->is_stock) {
+		stock_control_in(x, from, &sender, buf, size);
+		return;
+	}
 	if (box && disco_open(box, buf, size, &msg) == 0 && msg.type == DISCO_BIND_CHALLENGE)
 		relayclient_input_challenge(&x->rc, now_of(x), &from->ep, from->vni, &sender,
 					    &msg.bind);
@@ -436,7 +516,13 @@ static void disco_in(struct light *x, const struct path_addr *from, uint8_t *buf
 
 	if (!p || disco_open(&p->box, buf, size, &msg) != 0)
 		return;
-	if (msg.type == DISCO_PING) {
+	if (msg.type == DISCO_ALLOC_RESPONSE && x->is_stock) {
+		for (size_t i = 0; i < WORLD_NODES_MAX; i++)
+			if (x->peers[i].stock)
+				stock_input(x->peers[i].stock, now_of(x), from, &msg);
+	} else if (p->stock) {
+		stock_input(p->stock, now_of(x), from, &msg);
+	} else if (msg.type == DISCO_PING) {
 		ladder_input_ping(&p->l, now_of(x), from, &msg.ping);
 		if (from->kind == PATH_RELAY)
 			relayclient_input_ping(&x->rc, now_of(x), from, &sender);
@@ -519,7 +605,16 @@ static void op_send(struct node *n, struct node *to, const uint8_t *payload, siz
 		x->last_sent = now_of(x);
 		if (mono_is_never(x->stun_at))
 			x->stun_at = mono_add_s(now_of(x), STUN_S);
-		ladder_input_sent(&p->l, now_of(x));
+		if (!p->stock)
+			ladder_input_sent(&p->l, now_of(x));
+		pump(x);
+	}
+	if (p->stock) {
+		struct path_addr targets[2];
+
+		stock_sent(p->stock, now_of(x));
+		stock_targets(p->stock, now_of(x), targets);
+		p->targets = (struct ladder_targets){ .first = targets[0], .second = targets[1] };
 		pump(x);
 	}
 	send_bytes(x, to, &p->targets.first, GENEVE_PROTO_WIREGUARD, false, buf, sizeof(buf));
@@ -545,6 +640,7 @@ static void set_servers(struct light *x)
 			servers[n++] = (struct relayclient_server){ .node = light_of(o)->node,
 								    .disco = light_of(o)->disco };
 	}
+	x->n_relays = n;
 	added = relayclient_set_servers(&x->rc, servers, n);
 	for (size_t i = 0; i < WORLD_NODES_MAX; i++)
 		if (x->peers[i].node)
@@ -558,6 +654,7 @@ static void del_peer(struct light *x, struct lpeer *p)
 	relayclient_cancel(&x->rc, &p->l.node);
 	ladder_wipe(&p->l);
 	disco_box_wipe(&p->box);
+	free(p->stock);
 	*p = (struct lpeer){ .node = NULL };
 }
 
@@ -596,6 +693,8 @@ static void op_map(struct node *n)
 		err = ladder_set_peer(&p->l, now_of(x), &info);
 		assert(err == 0);
 		(void)err;
+		if (p->stock)
+			stock_map(p->stock, &p->disco, REGION, o->eps, o->n_eps, x->n_relays > 0);
 	}
 	set_servers(x);
 	pump(x);
@@ -615,6 +714,9 @@ static void op_link(struct node *n)
 
 	pathself_set_ifaddrs(&x->self, n->host->addrs, n->host->n_addrs);
 	x->self.eps_at = MONO_ZERO;
+	for (size_t i = 0; i < WORLD_NODES_MAX; i++)
+		if (x->peers[i].stock)
+			stock_link(x->peers[i].stock);
 	relayclient_input_link(&x->rc, now_of(x));
 	for (size_t i = 0; i < WORLD_NODES_MAX; i++)
 		if (x->peers[i].node)
@@ -634,6 +736,14 @@ static struct path_addr op_path(struct node *n, struct node *to, bool *is_truste
 	*second = (struct path_addr){ .kind = PATH_NONE };
 	if (!p->node)
 		return *second;
+	if (p->stock) {
+		struct path_addr targets[2];
+
+		stock_targets(p->stock, now_of(x), targets);
+		*is_trusted = stock_is_trusted(p->stock, now_of(x));
+		*second = targets[1];
+		return targets[0];
+	}
 	*is_trusted = p->targets.is_trusted;
 	*second = p->targets.second;
 	return p->targets.first;
@@ -646,7 +756,9 @@ static struct mono op_deadline(struct node *n)
 
 	first = mono_min(first, x->stun_at);
 	for (size_t i = 0; i < WORLD_NODES_MAX; i++)
-		if (x->peers[i].node)
+		if (x->peers[i].stock)
+			first = mono_min(first, stock_deadline(x->peers[i].stock));
+		else if (x->peers[i].node)
 			first = mono_min(first, ladder_deadline(&x->peers[i].l));
 	return first;
 }
@@ -665,9 +777,29 @@ static void op_tick(struct node *n)
 	relayclient_tick(&x->rc, now_of(x));
 	relayserver_tick(&x->rs, now_of(x));
 	for (size_t i = 0; i < WORLD_NODES_MAX; i++)
-		if (x->peers[i].node)
+		if (x->peers[i].stock)
+			stock_tick(x->peers[i].stock, now_of(x));
+		else if (x->peers[i].node)
 			ladder_tick(&x->peers[i].l, now_of(x));
 	pump(x);
+}
+
+void light_be_stock(struct node *n)
+{
+	struct light *x = light_of(n);
+
+	x->is_stock = true;
+	for (size_t i = 0; i < WORLD_NODES_MAX; i++) {
+		struct lpeer *p = &x->peers[i];
+
+		if (!p->node)
+			continue;
+		assert(!p->stock);
+		p->stock = malloc(sizeof(*p->stock));
+		assert(p->stock);
+		stock_init(p->stock, x->self.env, &x->node, &x->disco);
+	}
+	op_map(n);
 }
 
 static void op_free(struct node *n)

@@ -3,6 +3,7 @@ check_LIBRARIES += tests/sim/libsim.a
 tests_sim_libsim_a_SOURCES = \
 	tests/sim/light.c tests/sim/light.h \
 	tests/sim/net.c tests/sim/net.h \
+	tests/sim/stock.c tests/sim/stock.h \
 	tests/sim/topo.c tests/sim/topo.h \
 	tests/sim/wcoord.c tests/sim/wcoord.h \
 	tests/sim/wdp.c tests/sim/wdp.h \
@@ -18,7 +19,8 @@ check_PROGRAMS += \
 	tests/sim/sim_mesh \
 	tests/sim/sim_meshsoak \
 	tests/sim/sim_roaming \
-	tests/sim/sim_soak
+	tests/sim/sim_soak \
+	tests/sim/sim_stock
 tests_sim_sim_failover_LDADD = $(SIM_LDADD)
 tests_sim_sim_ladder_LDADD = $(SIM_LDADD)
 tests_sim_sim_limits_LDADD = $(SIM_LDADD)
@@ -26,3 +28,4 @@ tests_sim_sim_mesh_LDADD = $(SIM_LDADD)
 tests_sim_sim_meshsoak_LDADD = $(SIM_LDADD)
 tests_sim_sim_roaming_LDADD = $(SIM_LDADD)
 tests_sim_sim_soak_LDADD = $(SIM_LDADD)
+tests_sim_sim_stock_LDADD = $(SIM_LDADD)
