@@ -104,7 +104,7 @@ void ctlclient_unrotate(struct ctlclient *c)
 	c->saved.node = c->saved.old_node;
 	key_wipe(c->saved.old_node.b);
 	c->saved.registered = true;
-	c->rotated = c->was_member = false;
+	c->rotated = c->was_member = c->is_resumed = false;
 	public_keys(c);
 }
 
@@ -220,6 +220,9 @@ struct ctlclient *ctlclient_new(const struct ctlclient_saved *saved, const struc
 		key_clamp(c->saved.machine.b);
 		ctlclient_save(c);
 	}
+	/* The server may have accepted the new key or not: it is asked, and else the old one goes on. */
+	if (!c->saved.registered && !key_is_zero(c->saved.node.b) && !key_is_zero(c->saved.old_node.b))
+		c->was_member = c->is_resumed = true;
 	public_keys(c);
 	c->map = netmap_get(cached);
 	return c;
@@ -272,7 +275,7 @@ static void forget_server(struct ctlclient *c)
 	c->saved.server = (struct machine_key){ 0 };
 	key_wipe(c->saved.node.b);
 	key_wipe(c->saved.old_node.b);
-	c->saved.registered = c->was_member = false;
+	c->saved.registered = c->was_member = c->is_resumed = false;
 	c->saved.url[0] = 0;
 	public_keys(c);
 	netmap_put(c->map);
@@ -324,6 +327,7 @@ int ctlclient_start(struct ctlclient *c, struct mono now, const struct ctlclient
 	/* While the server has not decided on a new login of a member, whatever is asked for next is the same login: its
 	 * key is new already, and 'old_node' is what there is to go back to. */
 	c->rotated = c->was_member;
+	c->is_resumed = c->is_resumed && !prefs->force_reauth && !*key;
 	if (!c->was_member && prefs->force_reauth && !key_is_zero(c->saved.node.b)) {
 		c->was_member = c->saved.registered && !c->self_expired;
 		ctlclient_rotate(c);

@@ -116,6 +116,7 @@ struct ctlclient {
 	/* Login. */
 	bool need_register;
 	bool was_member;         /* force_reauth, no verdict yet: the server knew 'old_node', which stays ours if it refuses */
+	bool is_resumed;         /* ... and that login was cut off by the end of the last run */
 	bool rotated;            /* the node key is new in this login: do not rotate twice */
 	bool refused;            /* the server said no: wait for the operator */
 	unsigned persist_wait;   /* stores that are under way: keys are not durable yet */

@@ -111,7 +111,7 @@ static void login_ok(struct ctlclient *c, const struct ctl_register_response *m)
 	c->map_at = MONO_ZERO;
 	c->auth_url[0] = c->followup[0] = 0;
 	c->accept_new_key = false;
-	c->rotated = c->was_member = false;
+	c->rotated = c->was_member = c->is_resumed = false;
 	sodium_memzero(c->auth_key, sizeof(c->auth_key));
 	(void)snprintf(c->login, sizeof(c->login), "%s", m->login_name);
 	c->saved.registered = true;
@@ -145,6 +145,14 @@ static void login_url(struct ctlclient *c, struct mono now, const char *url)
 
 static void login_parsed(struct ctlclient *c, struct mono now, const struct ctl_register_response *m)
 {
+	const bool is_ok = !*m->error && !m->needs_resign && !m->node_key_expired && !*m->auth_url;
+
+	/* Nobody waits for this login any more, and its auth key is gone: it has not taken place. */
+	if (!is_ok && c->is_resumed && ctlclient_restore(c)) {
+		log_info(c->env->log, "control: %s: a new login was cut off: the node stays a member as before",
+			 c->url.host);
+		return;
+	}
 	/* The order is that of control-messages 5. */
 	if (*m->error) {
 		login_refused(c, m->error);
@@ -243,7 +251,7 @@ void ctlclient_logout_done(struct ctlclient *c)
 {
 	const bool was_set = c->logout;
 
-	c->logout = c->was_member = c->rotated = false;
+	c->logout = c->was_member = c->is_resumed = c->rotated = false;
 	c->logout_deadline = MONO_NEVER;
 	ctlclient_drop(c);
 	c->phase = CTL_OFF;

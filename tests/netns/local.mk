@@ -13,6 +13,7 @@ NETNS_TESTS = \
 	tests/netns/roam.py \
 	tests/netns/reboot.py \
 	tests/netns/badinput.py \
+	tests/netns/killed.py \
 	tests/netns/rows.py \
 	tests/netns/memory.py \
 	tests/netns/nat_recipes.py \

@@ -226,6 +226,48 @@ static void ctlclient_restart_of_a_reauth_keeps_the_member(void **state)
 	assert_int_equal(w->status.state, CTLCLIENT_RUNNING);
 }
 
+/* The daemon was killed in the middle of it. */
+static void ctlclient_cut_off_reauth_leaves_the_member(void **state)
+{
+	struct world *w = *state;
+	const struct ctlclient_prefs force = { .url = URL, .auth_key = "k2", .force_reauth = true };
+	const struct node_key before = undecided_reauth(w, &force);
+	const struct node_key fresh = ctlclient_node_key(w->c);
+
+	w->hold_register = false;
+	w->mode = REG_URL; /* the server has not heard of the new key */
+	ctlworld_restart(w, NULL);
+	assert_memory_equal(ctlclient_node_key(w->c).b, fresh.b, KEY_SIZE);
+	ctlworld_start(w, URL, NULL);
+	ctlworld_pass(w, 5000);
+	assert_memory_equal(ctlclient_node_key(w->c).b, before.b, KEY_SIZE);
+	assert_int_equal(w->status.state, CTLCLIENT_RUNNING);
+	assert_true(w->saved.registered);
+	assert_string_equal(w->auth_url, "");
+	assert_string_equal(w->error, "");
+	/* One that is asked for is another matter: it is given its URL. */
+	assert_int_equal(ctlclient_start(w->c, w->now, &(struct ctlclient_prefs){ .url = URL, .force_reauth = true }, NULL), 0);
+	ctlworld_pass(w, 5000);
+	assert_string_not_equal(w->auth_url, "");
+}
+
+static void ctlclient_cut_off_reauth_may_have_been_accepted(void **state)
+{
+	struct world *w = *state;
+	const struct ctlclient_prefs force = { .url = URL, .auth_key = "k2", .force_reauth = true };
+	struct node_key fresh;
+
+	(void)undecided_reauth(w, &force);
+	fresh = ctlclient_node_key(w->c);
+	w->hold_register = false;
+	ctlworld_restart(w, NULL);
+	ctlworld_start(w, URL, NULL);
+	ctlworld_pass(w, 5000);
+	assert_memory_equal(ctlclient_node_key(w->c).b, fresh.b, KEY_SIZE);
+	assert_int_equal(w->status.state, CTLCLIENT_RUNNING);
+	assert_true(key_is_zero(w->saved.old_node.b));
+}
+
 static void ctlclient_foreign_key_leaves_the_member(void **state)
 {
 	struct world *w = *state;
@@ -783,6 +825,8 @@ int main(void)
 		TEST(ctlclient_refused_reauth_leaves_the_member),
 		TEST(ctlclient_second_reauth_keeps_the_member),
 		TEST(ctlclient_restart_of_a_reauth_keeps_the_member),
+		TEST(ctlclient_cut_off_reauth_leaves_the_member),
+		TEST(ctlclient_cut_off_reauth_may_have_been_accepted),
 		TEST(ctlclient_foreign_key_leaves_the_member),
 		TEST(ctlclient_refused_reauth_pins_the_server_again),
 		TEST(ctlclient_race_falls_back_to_tls),
