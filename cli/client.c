@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -168,7 +169,16 @@ static int send_all(int fd, const void *buf, size_t size)
 	return 0;
 }
 
-static int send_request(int fd, const char *method, const char *path, const void *body, size_t size)
+/* As the stock program sends it: base64 (apitype.RequestReasonHeader). */
+static void write_reason(struct wr *w, const char *reason)
+{
+	char text[sodium_base64_ENCODED_LEN(CLIENT_REASON_MAX, sodium_base64_VARIANT_ORIGINAL)];
+
+	sodium_bin2base64(text, sizeof(text), (const uint8_t *)reason, strlen(reason), sodium_base64_VARIANT_ORIGINAL);
+	http1_write_header(w, "X-Tailscale-Reason", text);
+}
+
+static int send_request(const struct cli *c, int fd, const char *method, const char *path, const void *body, size_t size)
 {
 	uint8_t head[HEAD_SIZE];
 	struct wr w = WR(head, sizeof(head));
@@ -183,6 +193,8 @@ static int send_request(int fd, const char *method, const char *path, const void
 		http1_write_header_u64(&w, "Content-Length", size);
 	if (size)
 		http1_write_header(&w, "Content-Type", "application/json");
+	if (c->reason && *c->reason && strcmp(method, "GET") != 0)
+		write_reason(&w, c->reason);
 	http1_write_end(&w);
 	if (w.bad)
 		return -EINVAL; /* characters that no request line may hold */
@@ -301,7 +313,7 @@ int client_request(struct cli *c, const char *method, const char *path, const vo
 		(void)close(fd);
 		return out_error(c, "out of memory");
 	}
-	err = send_request(fd, method, path, body, size);
+	err = send_request(c, fd, method, path, body, size);
 	while (!err && ev != HTTP1_END) {
 		err = next_event(s, deadline, &ev);
 		if (!err && ev == HTTP1_HEAD)
@@ -413,7 +425,7 @@ int client_stream_open(struct cli *c, const char *path, struct client_stream **o
 		(void)close(fd);
 		return out_error(c, "out of memory");
 	}
-	err = send_request(fd, "GET", path, NULL, 0);
+	err = send_request(c, fd, "GET", path, NULL, 0);
 	if (!err)
 		err = next_event(s, -1, &ev);
 	if (!err && ev == HTTP1_HEAD)

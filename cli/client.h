@@ -12,6 +12,8 @@
 #include "base/compiler.h"
 #include "cli/cmd.h"
 
+enum { CLIENT_REASON_MAX = 300 }; /* bytes of cli.reason */
+
 struct client_reply {
 	int status;            /* HTTP status */
 	struct bytes body;     /* followed by a NUL that is not counted */

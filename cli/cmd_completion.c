@@ -17,15 +17,25 @@ struct words {
 	const char *prefix;       /* of the word under the cursor */
 };
 
+/* What a shell would read as more than a word is not offered: names of peers are the peers' choice, and bash puts
+ * words on the command line as they are. */
+static bool is_plain(const char *word)
+{
+	return *word && !word[strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:=@/+,%")];
+}
+
 /* One word and what it is, behind a tab. */
 static void put(const struct words *w, const char *word, const char *what)
 {
-	if (strncmp(word, w->prefix, strlen(w->prefix)) != 0)
+	char safe[WORD_MAX];
+
+	if (strncmp(word, w->prefix, strlen(w->prefix)) != 0 || !is_plain(word))
 		return;
 	(void)fprintf(w->c->out, "%s\t", word);
-	for (; what && *what && *what != '\n'; what++)
-		if (*what != '`') /* it names a value's type in usage */
-			(void)fputc(*what, w->c->out);
+	out_safe(safe, sizeof(safe), what ? what : "");
+	for (const char *p = safe; *p && *p != '\n' && *p != '\t'; p++)
+		if (*p != '`') /* it names a value's type in usage */
+			(void)fputc(*p, w->c->out);
 	(void)fputc('\n', w->c->out);
 }
 
@@ -79,10 +89,9 @@ static void put_accounts(const struct words *w)
 	list = json_parse((const char *)bytes_data(&r.body), bytes_size(&r.body), 0, NULL);
 	cJSON_ArrayForEach(p, list) {
 		const cJSON *id = json_get(p, "ID"), *name = json_get(p, "Name");
-		char safe[WORD_MAX];
 
 		if (cJSON_IsString(id) && cJSON_IsString(name))
-			put(w, out_safe(safe, sizeof(safe), id->valuestring), name->valuestring);
+			put(w, id->valuestring, name->valuestring);
 	}
 	cJSON_Delete(list);
 	client_reply_wipe(&r);
@@ -110,16 +119,61 @@ static void put_flags(const struct words *w, const struct cmd *cmd)
 	}
 }
 
-/* The value of a flag, as "--flag=value" or the word behind "--flag". 'lead' is put in front. */
-static void put_values(const struct words *w, const char *flag, const char *lead)
-{
-	struct words mine = *w;
+/* Flags whose values are a few words. */
+static const struct {
+	const char *flag, *words;
+} flag_words[] = {
+	{ "accept-risk", "all lose-ssh mac-app-connector" },
+	{ "format", "json json-line" },
+	{ "netfilter-mode", "off" },
+	{ "only", "direct peer-relay relay offline" },
+	{ "require", "direct peer-relay any" },
+	{ "until", "direct peer-relay any" },
+};
 
-	if (strcmp(flag, "exit-node") != 0 && strcmp(flag, "peer") != 0)
-		return;
-	/* The daemon's words lack the flag in front, which some shells want back. */
-	mine.prefix = w->prefix + strlen(lead);
-	put_peers(&mine, strcmp(flag, "exit-node") == 0);
+/* The flag that a word of the command line names, or null. */
+static const struct flag *find_flag(const struct cmd *cmd, const char *word)
+{
+	const char *name = word + strspn(word, "-");
+	const size_t len = strcspn(name, "=");
+
+	for (size_t i = 0; *word == '-' && i < cmd->n_flags; i++)
+		if (strlen(cmd->flags[i].name) == len && memcmp(cmd->flags[i].name, name, len) == 0)
+			return &cmd->flags[i];
+	return NULL;
+}
+
+/* Does the value of this flag stand in the next word? --socket is taken everywhere. */
+static bool takes_next(const struct cmd *cmd, const char *word)
+{
+	const struct flag *f = find_flag(cmd, word);
+
+	f = f ? f : find_flag(&cmd_root, word);
+	return f && f->kind != FLAG_BOOL && !strchr(word, '=');
+}
+
+/* The values of a flag that begin with 'prefix'. */
+static void put_values(const struct words *w, const struct flag *f, const char *prefix)
+{
+	const struct words mine = { .c = w->c, .prefix = prefix };
+	const bool is_exit = f && strcmp(f->name, "exit-node") == 0;
+	char word[WORD_MAX];
+
+	if (f && f->kind == FLAG_BOOL) {
+		put(&mine, "true", "");
+		put(&mine, "false", "");
+	}
+	if (is_exit || (f && strcmp(f->name, "peer") == 0))
+		put_peers(&mine, is_exit);
+	for (size_t i = 0; f && i < ARRAY_LEN(flag_words); i++) {
+		const char *p = strcmp(flag_words[i].flag, f->name) == 0 ? flag_words[i].words : "";
+
+		for (size_t n; *p; p += n + (p[n] == ' ')) {
+			n = strcspn(p, " ");
+			(void)snprintf(word, sizeof(word), "%.*s", (int)n, p);
+			put(&mine, word, "");
+		}
+	}
 }
 
 static void put_arguments(const struct words *w, const struct cmd *cmd)
@@ -141,20 +195,21 @@ static int run_words(struct cli *c, const struct flags *f, int n_args, char *con
 	struct words w = { .c = c, .prefix = n_args ? args[n_args - 1] : "" };
 	const struct cmd *cmd = &cmd_root;
 	const char *eq = strchr(w.prefix, '=');
-	char flag[WORD_MAX], lead[WORD_MAX];
 
 	(void)f;
 	for (int i = 0; i + 1 < n_args; i++) {
 		const struct cmd *sub = args[i][0] == '-' ? NULL : find_cmd(cmd, args[i]);
 
+		if (i + 2 == n_args && takes_next(cmd, args[i])) {
+			put_values(&w, find_flag(cmd, args[i]), w.prefix);
+			return EXIT_OK;
+		}
+		i += takes_next(cmd, args[i]);
 		cmd = sub ? sub : cmd;
 	}
+	/* The words lack the flag in front, which some shells want back. */
 	if (w.prefix[0] == '-' && eq) {
-		const char *name = w.prefix + strspn(w.prefix, "-");
-
-		(void)snprintf(flag, sizeof(flag), "%.*s", (int)(eq - name), name);
-		(void)snprintf(lead, sizeof(lead), "%.*s", (int)(eq + 1 - w.prefix), w.prefix);
-		put_values(&w, flag, lead);
+		put_values(&w, find_flag(cmd, w.prefix), eq + 1);
 		return EXIT_OK;
 	}
 	if (w.prefix[0] == '-') {
@@ -187,13 +242,13 @@ static int run_bash(struct cli *c, const struct flags *f, int n_args, char *cons
 	(void)fprintf(c->out,
 		      "# bash completion of %s\n"
 		      "_%s() {\n"
-		      "\tlocal line=\"${COMP_LINE:0:COMP_POINT}\" words cur\n"
+		      "\tlocal line=\"${COMP_LINE:0:COMP_POINT}\" words\n"
 		      "\tread -r -a words <<<\"$line\"\n"
 		      "\t[[ $line == *' ' ]] && words+=(\"\")\n"
 		      "\tmapfile -t COMPREPLY < <(%s __complete -- \"${words[@]:1}\" 2>/dev/null | cut -f1)\n"
 		      "\t[[ ${COMPREPLY[0]} == *= ]] && compopt -o nospace\n"
 		      "}\n"
-		      "complete -F _%s %s\n",
+		      "complete -o bashdefault -o default -F _%s %s\n",
 		      c->prog, c->prog, c->prog, c->prog, c->prog);
 	return EXIT_OK;
 }

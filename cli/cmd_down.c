@@ -9,10 +9,19 @@
 #include "cli/settings.h"
 
 static const struct flag down_flags[] = {
-	{ "reason", FLAG_STRING, NULL, "reason for the disconnect, if required by a policy", NULL, false },
+	{ "reason", FLAG_STRING, NULL, "reason for the disconnect, for the daemon's log", NULL, false },
 	{ "accept-risk", FLAG_STRING, NULL,
 	  "accept risk and skip confirmation for `risk` types: lose-ssh, mac-app-connector, all", NULL, false },
 };
+
+/* Takes --reason for the requests that follow. */
+static int take_reason(struct cli *c, const struct flags *f)
+{
+	c->reason = flags_str(f, "reason");
+	if (strlen(c->reason) > CLIENT_REASON_MAX)
+		return out_error(c, "the reason is too long: %zu bytes (max %d)", strlen(c->reason), CLIENT_REASON_MAX);
+	return EXIT_OK;
+}
 
 static int run_down(struct cli *c, const struct flags *f, int n_args, char *const *args)
 {
@@ -24,7 +33,9 @@ static int run_down(struct cli *c, const struct flags *f, int n_args, char *cons
 	(void)args;
 	if (n_args > 0)
 		return out_error(c, "too many non-flag arguments");
-	err = peers_fetch(c, false, &s);
+	err = take_reason(c, f);
+	if (!err)
+		err = peers_fetch(c, false, &s);
 	if (err)
 		return err;
 	stopped = s.backend_state && strcmp(s.backend_state, "Stopped") == 0;
@@ -51,7 +62,7 @@ const struct cmd cmd_down = {
 
 static const struct flag logout_flags[] = {
 	{ "local", FLAG_BOOL, "false", "do not fail when the control server cannot be told", NULL, false },
-	{ "reason", FLAG_STRING, NULL, "reason for the logout, if required by a policy", NULL, false },
+	{ "reason", FLAG_STRING, NULL, "reason for the logout, for the daemon's log", NULL, false },
 	{ "accept-risk", FLAG_STRING, NULL,
 	  "accept risk and skip confirmation for `risk` types: lose-ssh, mac-app-connector, all", NULL, false },
 };
@@ -64,9 +75,11 @@ static int run_logout(struct cli *c, const struct flags *f, int n_args, char *co
 	(void)args;
 	if (n_args > 0)
 		return out_error(c, "too many non-flag arguments");
-	err = risk_confirm(c, flags_str(f, "accept-risk"),
-			   "You are connected over Tailscale; this action will log out and result in your session "
-			   "disconnecting.");
+	err = take_reason(c, f);
+	if (!err)
+		err = risk_confirm(c, flags_str(f, "accept-risk"),
+				   "You are connected over Tailscale; this action will log out and result in your session "
+				   "disconnecting.");
 	if (!err)
 		err = client_call(c, "POST", flags_bool(f, "local") ? "logout?local=true" : "logout", NULL, 0, &r);
 	if (!err)

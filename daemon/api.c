@@ -12,6 +12,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <sodium.h>
+
 #include "base/log.h"
 #include "daemon/loop.h"
 #include "daemon/unixlisten.h"
@@ -27,6 +29,7 @@ enum {
 	RESPONSE_HEAD_MAX = 1024,
 	READ_SIZE = 16 << 10,
 	OPERATOR_BUF = 4096,
+	REASON_MAX = 300,          /* bytes of a caller's reason that are logged; a longer one is not */
 };
 
 #define PREFIX "/localapi/v0/"
@@ -550,6 +553,21 @@ static bool is_from_browser(const struct http1 *h)
 	return http1_get(h, "Origin") || http1_get(h, "Referer");
 }
 
+/* Who changed what, and why if the caller says so (base64, as the stock program sends it). */
+static void log_write(const struct conn *c, const char *path)
+{
+	const char *header = http1_get(&c->http, "X-Tailscale-Reason");
+	char quoted[PREFVAL_QUOTE_MAX];
+	uint8_t reason[REASON_MAX];
+	size_t size = 0;
+
+	if (header && sodium_base642bin(reason, sizeof(reason), header, strlen(header), NULL, &size, NULL,
+					sodium_base64_VARIANT_ORIGINAL) != 0)
+		size = 0;
+	log_info(c->api->cfg.log, "api: uid %d pid %d: %s %s%s%s", (int)c->uid, (int)c->pid, c->http.method, path,
+		 size ? ": " : "", size ? prefval_quote(quoted, (const char *)reason, size) : "");
+}
+
 static void call(struct conn *c, const struct api_handler *h)
 {
 	const struct api_req req = {
@@ -572,8 +590,7 @@ static void call(struct conn *c, const struct api_handler *h)
 		return;
 	}
 	if (strcmp(c->http.method, "GET") != 0 && strcmp(req.path, "ping") != 0)
-		log_info(c->api->cfg.log, "api: uid %d pid %d: %s %s", (int)c->uid, (int)c->pid,
-			 c->http.method, req.path);
+		log_write(c, req.path);
 	h->fn(c->api, &req);
 }
 

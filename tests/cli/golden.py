@@ -276,6 +276,16 @@ CASES = [
     ("complete-flag", ["__complete", "--", "set", "--relay"], {}, 0),
     ("complete-peer", ["__complete", "--", "ping", "-c", "1", "n"], STATUS, 0),
     ("complete-exit-node", ["__complete", "--", "set", "--exit-node="], STATUS, 0),
+    ("complete-next-exit-node", ["__complete", "--", "up", "--exit-node", "g"], STATUS, 0),
+    ("complete-next-word", ["__complete", "--", "--socket", "x", "ping", "--until", ""], {}, 0),
+    ("complete-bool", ["__complete", "--", "set", "--shields-up=f"], {}, 0),
+    # What a peer calls itself must not run in the shell, nor reach the terminal as it is.
+    ("complete-hostile", ["__complete", "--", "ping", ""],
+     {"GET status": ok(status(Peer={"nodekey:" + "11" * 32: {
+         "ID": "n1", "PublicKey": "nodekey:" + "11" * 32, "HostName": "$(reboot)", "DNSName": "",
+         "TailscaleIPs": ["100.64.0.3"]}}))}, 0),
+    ("complete-hostile-account", ["__complete", "--", "switch", ""],
+     {"GET profiles/": ok('[{"ID":"0001","Name":"a\\u001b[2J\\tb"},{"ID":"`x`","Name":"y"}]')}, 0),
     ("complete-account", ["__complete", "--", "switch", ""],
      {"GET profiles/": ok('[{"ID":"0001","Name":"alice@example.com"}]')}, 0),
     ("complete-setting", ["__complete", "--", "get", "static"], {}, 0),
@@ -613,8 +623,8 @@ def scripts_parse(folder):
     fine = True
     bin_dir = os.path.dirname(os.path.abspath(MESHCTL))
     asks = {
-        "bash": ['source "$0"; COMP_LINE="meshctl get relay-server-p"; COMP_POINT=${#COMP_LINE}; _meshctl; '
-                 'echo "${COMPREPLY[@]}"', "relay-server-port\n"],
+        "bash": ['source "$0"; for COMP_LINE in "meshctl get relay-server-p" "meshctl ping --until p"; do '
+                 'COMP_POINT=${#COMP_LINE}; _meshctl; echo "${COMPREPLY[@]}"; done', "relay-server-port\npeer-relay\n"],
         "fish": ['source "$argv[1]"; complete -C "meshctl get relay-server-p"', "relay-server-port\tsetting\n"],
     }
     for shell in ("bash", "zsh", "fish"):

@@ -251,6 +251,9 @@ def main():
         wait_until("after all that a new node joins and reaches alice", 20,
                    lambda: fresh.host.pings(alice.addr()))
         expect(json.loads(coord.ctl("status", "--json").stdout)["BackendState"] == "Running", "all is well")
+        fresh.ctl("down", "--reason=lunch\x1b[2J")
+        with open(os.path.join(lab.dir, fresh.log), encoding="utf-8", errors="replace") as log:
+            expect('PATCH prefs: "lunch\\x1b[2J"' in log.read(), "why somebody went offline is in the daemon's log")
 
 
 if __name__ == "__main__":
