@@ -33,6 +33,7 @@ struct cli {
 	const char *socket; /* of --socket; null = look for it (client.c) */
 	FILE *out, *err;
 	bool out_is_tty, in_is_tty;
+	size_t columns;     /* width of help texts; 0 = lines as long as they are */
 	const char *reason; /* told with what changes something, for the daemon's log; null = none */
 	bool quiet_timeout; /* client_request() does not print a timeout */
 	bool warned_version; /* the daemon is another version: said so */

@@ -236,8 +236,9 @@ const struct cmd cmd_words = {
 static int run_bash(struct cli *c, const struct flags *f, int n_args, char *const *args)
 {
 	(void)f;
-	(void)n_args;
 	(void)args;
+	if (n_args > 0)
+		return out_error(c, "too many non-flag arguments");
 	/* readline splits words at '=': they are put together again before asking. */
 	(void)fprintf(c->out,
 		      "# bash completion of %s\n"
@@ -256,8 +257,9 @@ static int run_bash(struct cli *c, const struct flags *f, int n_args, char *cons
 static int run_zsh(struct cli *c, const struct flags *f, int n_args, char *const *args)
 {
 	(void)f;
-	(void)n_args;
 	(void)args;
+	if (n_args > 0)
+		return out_error(c, "too many non-flag arguments");
 	(void)fprintf(c->out,
 		      "#compdef %s\n"
 		      "# zsh completion of %s\n"
@@ -279,8 +281,9 @@ static int run_zsh(struct cli *c, const struct flags *f, int n_args, char *const
 static int run_fish(struct cli *c, const struct flags *f, int n_args, char *const *args)
 {
 	(void)f;
-	(void)n_args;
 	(void)args;
+	if (n_args > 0)
+		return out_error(c, "too many non-flag arguments");
 	(void)fprintf(c->out,
 		      "# fish completion of %s\n"
 		      "function __%s_words\n"

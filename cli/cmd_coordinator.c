@@ -386,7 +386,7 @@ static int run_keys_revoke(struct cli *c, const struct flags *f, int n_args, cha
 	int code;
 
 	if (n_args != 1)
-		return out_error(c, "usage: coordinator keys revoke ID");
+		return out_error(c, "usage: %s coordinator keys revoke ID", c->prog);
 	code = coordinator_number(c, "key id", args[0], &id);
 	if (code)
 		return code;
@@ -480,7 +480,7 @@ static int put_policy(struct cli *c, const struct flags *f, int n_args, char *co
 	int code;
 
 	if (n_args != 1)
-		return out_error(c, "usage: coordinator policy %s FILE", set ? "set" : "check");
+		return out_error(c, "usage: %s coordinator policy %s FILE", c->prog, set ? "set" : "check");
 	text = read_policy(c, args[0], &size);
 	if (!text)
 		return EXIT_FAILED;

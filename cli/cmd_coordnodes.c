@@ -63,10 +63,11 @@ static void print_members(struct cli *c, const cJSON *v)
 
 int coordinator_nodes_list(struct cli *c, const struct flags *f, int n_args, char *const *args)
 {
+	char quoted[PREFVAL_QUOTE_MAX];
 	struct json_w w = { 0 };
 
 	if (n_args)
-		return out_error(c, "%s coordinator nodes: unknown subcommand: %.80s", c->prog, args[0]);
+		return out_error(c, "unexpected argument %s", prefval_quote(quoted, args[0], strlen(args[0])));
 	json_w_obj(&w, NULL);
 	return coordinator_run(c, f, "admin/nodes.list", &w, print_members);
 }
@@ -76,7 +77,7 @@ static int run_approve(struct cli *c, const struct flags *f, int n_args, char *c
 	struct json_w w = { 0 };
 
 	if (n_args != 1)
-		return out_error(c, "usage: coordinator nodes approve ID [--user NAME]");
+		return out_error(c, "usage: %s coordinator nodes approve ID [--user NAME]", c->prog);
 	json_w_obj(&w, NULL);
 	json_w_str(&w, "ID", args[0]);
 	json_w_str(&w, "User", flags_str(f, "user"));
@@ -89,7 +90,7 @@ static int one_node(struct cli *c, const struct flags *f, int n_args, char *cons
 	char verb[64];
 
 	if (n_args != 1)
-		return out_error(c, "usage: coordinator nodes %s NODE", name);
+		return out_error(c, "usage: %s coordinator nodes %s NODE", c->prog, name);
 	(void)snprintf(verb, sizeof(verb), "admin/nodes.%s", name);
 	json_w_obj(&w, NULL);
 	json_w_str(&w, "Node", args[0]);
@@ -111,7 +112,7 @@ static int run_rename(struct cli *c, const struct flags *f, int n_args, char *co
 	struct json_w w = { 0 };
 
 	if (n_args != 2)
-		return out_error(c, "usage: coordinator nodes rename NODE NAME");
+		return out_error(c, "usage: %s coordinator nodes rename NODE NAME", c->prog);
 	json_w_obj(&w, NULL);
 	json_w_str(&w, "Node", args[0]);
 	json_w_str(&w, "Name", args[1]);
@@ -123,7 +124,7 @@ static int run_tag(struct cli *c, const struct flags *f, int n_args, char *const
 	struct json_w w = { 0 };
 
 	if (n_args != 2)
-		return out_error(c, "usage: coordinator nodes tag NODE TAG[,TAG...]");
+		return out_error(c, "usage: %s coordinator nodes tag NODE TAG[,TAG...]", c->prog);
 	json_w_obj(&w, NULL);
 	json_w_str(&w, "Node", args[0]);
 	coordinator_words(&w, "Tags", args[1], "tag:");
@@ -135,7 +136,7 @@ static int run_routes(struct cli *c, const struct flags *f, int n_args, char *co
 	struct json_w w = { 0 };
 
 	if (n_args != 2)
-		return out_error(c, "usage: coordinator nodes routes NODE CIDR[,CIDR...] (\"\" approves none)");
+		return out_error(c, "usage: %s coordinator nodes routes NODE CIDR[,CIDR...] (\"\" approves none)", c->prog);
 	json_w_obj(&w, NULL);
 	json_w_str(&w, "Node", args[0]);
 	coordinator_words(&w, "Routes", args[1], "");
@@ -251,7 +252,7 @@ static int run_derp_remove(struct cli *c, const struct flags *f, int n_args, cha
 	int code;
 
 	if (n_args != 1)
-		return out_error(c, "usage: coordinator derp remove REGION");
+		return out_error(c, "usage: %s coordinator derp remove REGION", c->prog);
 	code = coordinator_number(c, "region", args[0], &region);
 	if (code)
 		return code;

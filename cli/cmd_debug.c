@@ -150,8 +150,8 @@ static int run_watch(struct cli *c, const struct flags *f, int n_args, char *con
 		err = client_stream_line(s, -1, &line, &len);
 		if (err)
 			break;
-		(void)out_json(c, line, len, "\t", true);
-		(void)fflush(c->out);
+		if (out_json(c, line, len, "\t", true) || out_is_broken(c))
+			break;
 	}
 	client_stream_close(s);
 	return err == 0 ? EXIT_OK : out_error(c, "the daemon closed the connection");

@@ -94,6 +94,9 @@ static int run_ip(struct cli *c, const struct flags *f, int n_args, char *const 
 	struct status s = { 0 };
 	int err;
 
+	/* A script's variable that is empty names nobody, which is not this node. */
+	if (n_args == 1 && !peer && !c->compat)
+		return out_error(c, "the name of the peer is empty");
 	if (n_args > 1)
 		return out_error(c, "too many arguments, expected at most one peer");
 	if (flags_bool(f, "1") + flags_bool(f, "4") + flags_bool(f, "6") > 1)

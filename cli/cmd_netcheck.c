@@ -240,7 +240,6 @@ static int one_report(struct cli *c, const struct flags *f, const char *format)
 		err = print_json(c, &report, NULL);
 	else if (!err)
 		print_text(c, &report, flags_bool(f, "verbose"));
-	(void)fflush(c->out);
 	netreport_wipe(&report);
 	return err;
 }
@@ -280,7 +279,7 @@ static int run_netcheck(struct cli *c, const struct flags *f, int n_args, char *
 		(void)fprintf(c->err, "# Warning: this JSON format is not yet considered a stable interface\n");
 	while (!err) {
 		err = one_report(c, f, format);
-		if (err || !every)
+		if (err || !every || out_is_broken(c))
 			return err;
 		(void)nanosleep(&pause, NULL);
 	}

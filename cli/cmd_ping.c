@@ -278,7 +278,6 @@ static int try_once(struct ping *p)
 		print_json(p, &r, true);
 	else
 		print_pong(p, &r);
-	(void)fflush(p->c->out);
 	pingresult_wipe(&r);
 	/* The other kinds say nothing about the path: one answer is all there is to know. */
 	return p->type != PING_DISCO || p->reached ? EXIT_OK : -1;
@@ -317,6 +316,8 @@ static int ping_loop(struct ping *p)
 		}
 		if (code > 0)
 			return code;
+		if (out_is_broken(p->c))
+			return EXIT_OK; /* cmd_main() says it */
 	}
 	return finish(p);
 }

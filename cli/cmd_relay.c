@@ -183,8 +183,8 @@ static int run_sessions(struct cli *c, const struct flags *f, int n_args, char *
 			return err;
 		if (!is_json)
 			(void)fputc('\n', c->out);
-		if (fflush(c->out))
-			return EXIT_FAILED;
+		if (out_is_broken(c))
+			return EXIT_OK; /* cmd_main() says it */
 		(void)nanosleep(&pause, NULL);
 	}
 }

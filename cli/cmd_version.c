@@ -89,8 +89,9 @@ const struct cmd cmd_version = {
 static int run_licenses(struct cli *c, const struct flags *f, int n_args, char *const *args)
 {
 	(void)f;
-	(void)n_args;
 	(void)args;
+	if (n_args > 0)
+		return out_error(c, "too many non-flag arguments");
 	(void)fputs("meshd and meshctl are free software under the MIT licence.\n"
 		    "They use: cJSON (MIT), http-parser or llhttp (MIT), libb2 (CC0), libcurl (curl licence),\n"
 		    "libmnl (LGPL-2.1+), libnatpmp (BSD), libsodium (ISC), liburcu (LGPL-2.1+), miniupnpc (BSD),\n"

@@ -155,7 +155,7 @@ static int run_whois(struct cli *c, const struct flags *f, int n_args, char *con
 
 	if (n_args > 1)
 		return out_error(c, "too many arguments, expected at most one peer");
-	if (n_args == 0)
+	if (n_args == 0 || !*args[0])
 		return out_error(c, "missing argument, expected one peer");
 	if (*proto && strcmp(proto, "tcp") != 0 && strcmp(proto, "udp") != 0)
 		return out_error(c, "invalid value \"%s\" for --proto; want tcp or udp", proto);

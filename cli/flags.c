@@ -210,7 +210,7 @@ static void set_defaults(struct flags *f)
 static enum flags_result unknown(const struct flags *f, const char *name, size_t len,
 				 char err[static FLAGS_ERR_MAX])
 {
-	char quoted[PREFVAL_QUOTE_MAX], text[NAME_MAX_LEN + 1];
+	char safe[PREFVAL_QUOTE_MAX], text[NAME_MAX_LEN + 1];
 	const char *suggestion;
 
 	if (len == 4 && memcmp(name, "help", 4) == 0)
@@ -218,11 +218,8 @@ static enum flags_result unknown(const struct flags *f, const char *name, size_t
 	if (len == 1 && *name == 'h')
 		return FLAGS_HELP;
 	(void)snprintf(text, sizeof(text), "%.*s", (int)(len > NAME_MAX_LEN ? NAME_MAX_LEN : len), name);
-	/* The name as typed, made harmless, without the quotes. */
-	prefval_quote(quoted, name, len);
-	quoted[strlen(quoted) - (quoted[strlen(quoted) - 1] == '"' ? 1 : 0)] = 0;
 	suggestion = len <= NAME_MAX_LEN ? flags_suggest(f->table, f->n, text) : NULL;
-	return fail(err, "flag provided but not defined: -%s%s%s%s", quoted + 1,
+	return fail(err, "flag provided but not defined: -%s%s%s%s", prefval_bare(safe, name, len),
 		    suggestion ? "\n# did you mean --" : "", suggestion ? suggestion : "",
 		    suggestion ? " ?" : "");
 }

@@ -294,39 +294,79 @@ static void unquote(const struct flag *f, char *name, size_t name_size, char *te
 		       open + 1, close + 1);
 }
 
-static void put_flag(const struct flag *f, bool with_default, FILE *to)
+bool out_is_broken(struct cli *c)
+{
+	/* A write that failed earlier left nothing to flush. */
+	return fflush(c->out) != 0 || ferror(c->out);
+}
+
+/* Puts 'text' with 'indent' in front of each line, which ends before 'width' (0 = only where the text says). The first
+ * 'indent' is the caller's; 'at' is the column behind it. */
+static void put_wrapped(FILE *to, const char *text, const char *indent, size_t at, size_t width)
+{
+	size_t column = at;
+
+	while (*text) {
+		const size_t n = strcspn(text, " \n");
+
+		if (width && column > at && column + n + 1 > width) {
+			(void)fprintf(to, "\n%s", indent);
+			column = at;
+		} else if (column > at) {
+			(void)fputc(' ', to);
+			column++;
+		}
+		(void)fwrite(text, 1, n, to);
+		column += n;
+		text += n;
+		if (*text == '\n') {
+			(void)fprintf(to, "\n%s", indent);
+			column = at;
+		}
+		text += *text != 0;
+	}
+}
+
+static void put_flag(const struct flag *f, bool with_default, FILE *to, size_t width)
 {
 	char name[64], text[1024];
+	size_t len;
 
 	unquote(f, name, sizeof(name), text, sizeof(text));
 	if (f->kind == FLAG_BOOL)
 		(void)fprintf(to, "  --%s, --%s=false\n", f->name, f->name);
 	else
 		(void)fprintf(to, "  --%s %s\n", f->name, name);
-	(void)fputs("    \t", to);
-	for (const char *p = text; *p; p++) {
-		(void)fputc(*p, to);
-		if (*p == '\n')
-			(void)fputs("    \t", to);
-	}
+	len = strlen(text);
 	if (with_default && f->def && *f->def)
-		(void)fprintf(to, " (default %s)", f->def);
+		(void)snprintf(text + len, sizeof(text) - len, " (default %s)", f->def);
+	(void)fputs("    \t", to);
+	put_wrapped(to, text, "    \t", 8, width);
 	(void)fputc('\n', to);
 }
 
-static void put_subcommands(const struct cmd *cmd, FILE *to)
+static void put_subcommands(const struct cmd *cmd, FILE *to, size_t width)
 {
-	struct out_table t;
+	char indent[64];
+	size_t at = 0;
 
 	(void)fprintf(to, "\nSUBCOMMANDS\n");
-	out_table_init(&t, 0, 2);
 	for (size_t i = 0; i < cmd->n_subs; i++) {
 		const struct cmd *sub = cmd_sub(cmd, i);
 
-		if (!sub->is_hidden)
-			out_table_add(&t, "  %s\t%s\n", sub->name, sub->short_help);
+		if (!sub->is_hidden && strlen(sub->name) + 4 > at)
+			at = strlen(sub->name) + 4;
 	}
-	out_table_flush(&t, to);
+	(void)snprintf(indent, sizeof(indent), "%*s", (int)at, "");
+	for (size_t i = 0; i < cmd->n_subs; i++) {
+		const struct cmd *sub = cmd_sub(cmd, i);
+
+		if (sub->is_hidden)
+			continue;
+		(void)fprintf(to, "  %-*s", (int)at - 2, sub->name);
+		put_wrapped(to, sub->short_help, indent, at, width);
+		(void)fputc('\n', to);
+	}
 }
 
 void out_usage(struct cli *c, const struct cmd *cmd, const char *path, FILE *to)
@@ -337,15 +377,18 @@ void out_usage(struct cli *c, const struct cmd *cmd, const char *path, FILE *to)
 	if (cmd->short_help)
 		(void)fprintf(to, "%s\n\n", cmd->short_help);
 	(void)fprintf(to, "USAGE\n  %s %s\n", c->prog, cmd->usage ? cmd->usage : path);
-	if (cmd->long_help)
-		(void)fprintf(to, "\n%s\n", cmd->long_help);
+	if (cmd->long_help) {
+		(void)fputc('\n', to);
+		put_wrapped(to, cmd->long_help, "", 0, c->columns);
+		(void)fputc('\n', to);
+	}
 	if (cmd->n_subs)
-		put_subcommands(cmd, to);
+		put_subcommands(cmd, to, c->columns);
 	for (size_t i = 0; i < cmd->n_flags; i++) {
 		if (cmd->flags[i].show)
 			continue;
 		if (!shown++)
 			(void)fprintf(to, "\nFLAGS\n");
-		put_flag(&cmd->flags[i], with_default, to);
+		put_flag(&cmd->flags[i], with_default, to, c->columns);
 	}
 }

@@ -40,6 +40,9 @@ char *out_safe(char *buf, size_t size, const char *text);
 int out_json(struct cli *c, const char *text, size_t len, const char *indent, bool final_newline);
 /* One error line on stderr. Returns EXIT_FAILED. */
 MESH_PRINTF(2, 3) int out_error(struct cli *c, const char *fmt, ...);
+/* Writes out what is buffered. True if that or anything before failed: then nobody reads, and a command that goes on
+ * printing should end. */
+bool out_is_broken(struct cli *c);
 /* "not in this build" and friends. Returns EXIT_UNSUPPORTED. */
 MESH_PRINTF(2, 3) int out_unsupported(struct cli *c, const char *fmt, ...);
 /* Wrong usage: message, then the usage of 'cmd', on stderr. Returns EXIT_USAGE. */

@@ -98,14 +98,10 @@ static int missing_sub(struct cli *c, const struct cmd *cmd, const char *path)
 
 static int unknown_sub(struct cli *c, const char *path, const char *name)
 {
-	char quoted[PREFVAL_QUOTE_MAX];
-	size_t len;
+	char safe[PREFVAL_QUOTE_MAX];
 
-	/* As typed, made harmless, without the quotes. */
-	prefval_quote(quoted, name, strlen(name));
-	len = strlen(quoted);
-	return out_error(c, "%s%s%s: unknown subcommand: %.*s", c->prog, *path ? " " : "", path, (int)len - 2,
-			 quoted + 1);
+	return out_error(c, "%s%s%s: unknown subcommand: %s", c->prog, *path ? " " : "", path,
+			 prefval_bare(safe, name, strlen(name)));
 }
 
 static int flag_error(struct cli *c, const struct cmd *cmd, const char *path, char *err)
@@ -122,6 +118,24 @@ static int help(struct cli *c, const struct cmd *cmd, const char *path)
 {
 	out_usage(c, cmd, path, c->compat ? c->err : c->out);
 	return EXIT_OK;
+}
+
+/* help CMD SUB...: what is behind "help" is looked up. */
+static int help_of(struct cli *c, int n, char *const *words)
+{
+	const struct cmd *cmd = &cmd_root;
+	char path[PATH_SIZE] = "";
+
+	for (int i = 0; i < n && words[i][0] != '-'; i++) {
+		const struct cmd *sub = find_sub(cmd, words[i]);
+		const size_t len = strlen(path);
+
+		if (!sub)
+			return unknown_sub(c, path, words[i]);
+		(void)snprintf(path + len, sizeof(path) - len, "%s%s", len ? " " : "", sub->name);
+		cmd = sub;
+	}
+	return help(c, cmd, path);
 }
 
 /* --socket is a root flag that is accepted anywhere before "--". */
@@ -215,8 +229,10 @@ static int run_root(struct cli *c, int argc, char **argv)
 		return json_docs(c);
 	if (flags_bool(&f, "version"))
 		return run_cmd(c, &cmd_version, "version", 0, argv);
-	if (used == argc || strcmp(argv[used], "help") == 0)
+	if (used == argc)
 		return help(c, &cmd_root, "");
+	if (strcmp(argv[used], "help") == 0)
+		return help_of(c, argc - used - 1, argv + used + 1);
 	sub = find_sub(&cmd_root, argv[used]);
 	if (!sub) {
 		code = other_run(c, argv[used]);
@@ -245,7 +261,7 @@ int cmd_main(struct cli *c, int argc, char *const *argv)
 	/* The stock program knows 0, 1 and 2 (cli 0.5). */
 	if (c->compat && code > EXIT_USAGE)
 		code = EXIT_FAILED;
-	if (fflush(c->out) && code == EXIT_OK)
+	if (out_is_broken(c) && code == EXIT_OK)
 		code = out_error(c, "cannot write the output");
 	return code;
 }

@@ -74,6 +74,21 @@ char *prefval_quote(char out[static PREFVAL_QUOTE_MAX], const char *text, size_t
 	return out;
 }
 
+char *prefval_bare(char out[static PREFVAL_QUOTE_MAX], const char *text, size_t len)
+{
+	size_t n;
+
+	prefval_quote(out, text, len);
+	n = strlen(out);
+	if (out[n - 1] == '"') {
+		out[n - 1] = 0;
+	} else { /* cut: "text"... */
+		memmove(out + n - 4, "...", 4);
+	}
+	memmove(out, out + 1, strlen(out));
+	return out;
+}
+
 static bool is_secret_char(char c)
 {
 	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' ||

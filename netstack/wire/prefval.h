@@ -49,6 +49,8 @@ bool prefval_is_exit_node(const struct prefs *p);
  * escaped, so that it can go to a terminal. Returns 'out'. */
 enum { PREFVAL_QUOTE_MAX = 420 };
 char *prefval_quote(char out[static PREFVAL_QUOTE_MAX], const char *text, size_t len);
+/* The same without the quotes. */
+char *prefval_bare(char out[static PREFVAL_QUOTE_MAX], const char *text, size_t len);
 /* Replaces in place what follows tskey-, hskey-, mkey: or privkey: by X (cli 0.3). */
 void prefval_mask_secrets(char *text);
 

@@ -3,15 +3,20 @@
 """Golden tests of meshctl: recorded answers of the local API on a Unix socket in, bytes on stdout and stderr
 and the exit code out. Expected outputs are tests/vectors/cli/NAME.out and NAME.err (absent = empty); they
 are written by hand from the specification, never from the program. No root, no network."""
+import contextlib
+import fcntl
 import http.server
 import json
 import os
+import pty
 import re
 import shutil
 import socketserver
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import time
 
@@ -439,7 +444,7 @@ BAD = [
     (["coordinator", "keys", "create", "--expiration=10ms"], 1,
      'invalid value "10ms" for --expiration; want at least 1s, or 0 for ever\n'),
     (["coordinator", "keys", "revoke", "x"], 1, 'invalid key id "x"; want a number\n'),
-    (["coordinator", "nodes", "rename", "a"], 1, "usage: coordinator nodes rename NODE NAME\n"),
+    (["coordinator", "nodes", "rename", "a"], 1, "usage: meshctl coordinator nodes rename NODE NAME\n"),
     (["coordinator", "policy", "set", "/nonexistent"], 1, "/nonexistent: No such file or directory\n"),
     (["coordinator", "derp", "add", "--hostname=x", "--port=0"], 1, 'invalid value "0" for --port; want 1-65535\n'),
     (["coordinator"], 1, "missing subcommand: enable, disable, status, keys, nodes, policy, derp\n"),
@@ -447,6 +452,15 @@ BAD = [
     (["netcheck", "--bind-port=70000"], 1, "invalid bind port number: 70000\n"),
     (["netcheck", "--bind-address=x"], 1, 'invalid bind address: "x"\n'),
     (["ip", "a", "b"], 1, "too many arguments, expected at most one peer\n"),
+    (["whois", ""], 1, "missing argument, expected one peer\n"),
+    (["ip", ""], 1, "the name of the peer is empty\n"),
+    (["licenses", "x"], 1, "too many non-flag arguments\n"),
+    (["completion", "bash", "x"], 1, "too many non-flag arguments\n"),
+    (["help", "nodes"], 1, "meshctl: unknown subcommand: nodes\n"),
+    (["help", "coordinator", "x"], 1, "meshctl coordinator: unknown subcommand: x\n"),
+    (["x" * 200], 1, "unknown subcommand: " + "x" * 80 + "...\n"),
+    (["set", "--" + "x" * 200], 2, "flag provided but not defined: -" + "x" * 80 + "...\n"),
+    (["coordinator", "nodes", "list", "x"], 1, 'unexpected argument "x"\n'),
     (["whois"], 1, "missing argument, expected one peer\n"),
     (["metrics", "write"], 1, "usage: meshctl metrics write <path>\n"),
     (["relay", "foo"], 1, "meshctl relay: unknown subcommand: foo\n"),
@@ -647,12 +661,66 @@ def scripts_parse(folder):
     return fine
 
 
+def full_and_closed(folder):
+    """Output that nobody can read is an error, however much of it there is, and never goes to the daemon."""
+    path = os.path.join(folder, "s")
+    fake = Fake(path, dict(STATUS, **{"GET netcheck": ok(NETCHECK), "GET usermetrics": ok("x 1\n" * 5000), "GET prefs": ok(prefs())}))
+    fine = True
+    try:
+        for args in (["status"], ["metrics"], ["netcheck"], ["netcheck", "--every=1h"], ["get"], ["--json-docs"], ["--help"]):
+            for end in (">/dev/full", ">&-"):
+                p = subprocess.run(["sh", "-c", '"$@" ' + end, "sh", MESHCTL] + args, env=dict(os.environ, MESHD_SOCKET=path),
+                                   stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False)
+                if p.returncode != 1 or p.stderr != b"cannot write the output\n":
+                    print(f"--- {args} {end}: exit {p.returncode}, {p.stderr!r}")
+                    fine = False
+    finally:
+        fake.close()
+        os.unlink(path)
+    return fine
+
+
+def help_fits():
+    """No line of help is wider than 80 columns, or than the terminal."""
+    fine = True
+    docs = json.loads(run(["--json-docs"])[1])
+
+    def walk(doc, path):
+        yield path
+        for sub in doc["Subcommands"]:
+            yield from walk(sub, path + [sub["Name"]])
+
+    def widest(text):
+        return max(text.expandtabs().splitlines(), key=len)
+
+    for path in walk(docs, []):
+        line = widest(run(path + ["--help"])[1])
+        if len(line) > 80:
+            print(f"--- {path} --help: {len(line)} columns: {line}")
+            fine = False
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 50, 0, 0))
+    with subprocess.Popen([MESHCTL, "set", "--help"], stdin=subprocess.DEVNULL, stdout=theirs):
+        os.close(theirs)
+        text = b""
+        with contextlib.suppress(OSError):  # the end of a terminal
+            while True:
+                text += os.read(ours, 65536)
+    os.close(ours)
+    line = widest(re.sub(r"(?m)^  --.*", "", text.decode().replace("\r", "")))  # a flag's own line cannot be cut
+    if len(line) > 50 or "shields-up" not in text.decode():
+        print(f"--- set --help on 50 columns: {line}")
+        fine = False
+    return fine
+
+
 def main():
     passed = failed = 0
     with tempfile.TemporaryDirectory(prefix="meshctl-golden-") as folder:
         results = [golden(*case, folder) for case in CASES]
         results += [bad_input(*case, folder) for case in BAD]
-        results += [no_daemon(folder), flags_anywhere(folder), compat_by_name(folder), scripts_parse(folder)]
+        results += [no_daemon(folder), flags_anywhere(folder), compat_by_name(folder), scripts_parse(folder),
+                    full_and_closed(folder), help_fits()]
     for r in results:
         passed, failed = passed + bool(r), failed + (not r)
     print(f"golden: {passed} passed, {failed} failed")
