@@ -14,7 +14,10 @@ check_PROGRAMS += \
 	tests/unit/test_ctlnoise \
 	tests/unit/test_h2 \
 	tests/unit/test_mapnews \
-	tests/unit/test_netmap
+	tests/unit/test_netmap \
+	tests/unit/test_nomem
+
+tests_unit_test_nomem_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=realloc
 
 tests_unit_test_ctlclient_SOURCES = \
 	tests/unit/ctlworld.c tests/unit/ctlworld.h \

@@ -40,10 +40,14 @@ int ctljson_result(const struct json_in *in, const char *where, struct ctl_why *
 
 int ctljson_json_err(const struct json_err *e, struct ctl_why *why)
 {
-	if (why)
+	const int err = json_err_code(e);
+
+	if (why && err == -ENOMEM)
+		(void)snprintf(why->text, sizeof(why->text), "%s", e->reason);
+	else if (why)
 		(void)snprintf(why->text, sizeof(why->text), "not JSON at line %u, column %u: %s", e->line, e->col,
 			       e->reason);
-	return strcmp(e->reason, "out of memory") == 0 ? -ENOMEM : -EBADMSG;
+	return err;
 }
 
 cJSON *ctljson_body(const char *text, size_t size, size_t max, int *err, struct ctl_why *why)

@@ -25,7 +25,7 @@ static void cap_values(struct json_in *in, const cJSON *list, struct map_cap *ca
 		return;
 	cap->values = calloc(n, sizeof(*cap->values));
 	if (!cap->values) {
-		json_fail(in, -ENOMEM, cap->name, "out of memory");
+		json_fail(in, -ENOMEM, "CapMap", "out of memory");
 		return;
 	}
 	cJSON_ArrayForEach(v, list)

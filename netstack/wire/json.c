@@ -7,6 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A reason that json_err_code() knows by its address. */
+static const char no_memory[] = "out of memory";
+
 /* Where the check stands between two tokens. */
 enum want {
 	WANT_VALUE,     /* after ':' or at the top */
@@ -502,11 +505,16 @@ int json_check(const char *text, size_t size, unsigned flags, struct json_err *e
 
 	free(s.names.list);
 	if (res && err) {
-		*err = (struct json_err){ .reason = res == -ENOMEM ? "out of memory" : s.reason,
+		*err = (struct json_err){ .reason = res == -ENOMEM ? no_memory : s.reason,
 					  .offset = res == -ENOMEM ? 0 : s.at };
 		json_position(text, size, err->offset, &err->line, &err->col);
 	}
 	return res;
+}
+
+int json_err_code(const struct json_err *e)
+{
+	return e->reason == no_memory ? -ENOMEM : -EBADMSG;
 }
 
 void json_position(const char *text, size_t size, size_t offset, uint32_t *line, uint32_t *col)
@@ -747,6 +755,6 @@ cJSON *json_parse(const char *text, size_t size, unsigned flags, struct json_err
 		return NULL;
 	tree = json_tree((struct json_span){ .p = text, .size = size });
 	if (!tree && err)
-		*err = (struct json_err){ .reason = "out of memory", .line = 1, .col = 1 };
+		*err = (struct json_err){ .reason = no_memory, .line = 1, .col = 1 };
 	return tree;
 }

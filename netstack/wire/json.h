@@ -55,6 +55,9 @@ struct json_span {
 	size_t size;
 };
 
+/* -ENOMEM if that is what refused the text, else -EBADMSG: it is wrong. */
+int json_err_code(const struct json_err *e);
+
 /* Checks that 'text' is exactly one JSON value within the limits. Returns 0; -EBADMSG and '*err' (may be
  * null) if not; -ENOMEM (JSON_UNIQUE only). */
 MESH_MUST_USE int json_check(const char *text, size_t size, unsigned flags, struct json_err *err);

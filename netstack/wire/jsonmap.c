@@ -98,8 +98,11 @@ static const char *ep_text(char text[static EP_TEXT_MAX], const struct ep *ep)
 /* JSON text inside a document: laid out in the document's style. */
 static void write_raw(struct json_w *w, const char *key, const char *text)
 {
-	cJSON *json = text ? json_parse(text, strlen(text), 0, NULL) : NULL;
+	struct json_err e = { .reason = "" };
+	cJSON *json = text ? json_parse(text, strlen(text), 0, &e) : NULL;
 
+	if (!json && json_err_code(&e) == -ENOMEM)
+		w->err = w->err ? w->err : -ENOMEM;
 	if (json)
 		json_w_tree(w, key, json);
 	else
@@ -593,13 +596,14 @@ int jsonmap_read(const struct jsonmap *m, void *obj, const cJSON *json, const ch
 
 int jsonmap_parse(const struct jsonmap *m, void *obj, const char *text, size_t len, const char **bad_key)
 {
-	cJSON *json = json_parse(text, len, 0, NULL);
+	struct json_err e;
+	cJSON *json = json_parse(text, len, 0, &e);
 	int err;
 
 	if (bad_key)
 		*bad_key = NULL;
 	if (!json)
-		return -EBADMSG;
+		return json_err_code(&e);
 	err = jsonmap_read(m, obj, json, bad_key);
 	cJSON_Delete(json);
 	return err;
@@ -623,10 +627,11 @@ int jsonmap_finish(struct json_w *w, struct bytes *out)
 int jsonmap_relayout(struct bytes *out, const char *text, size_t len, const char *indent)
 {
 	struct json_w w = { .indent = indent };
-	cJSON *json = json_parse(text, len, 0, NULL);
+	struct json_err e;
+	cJSON *json = json_parse(text, len, 0, &e);
 
 	if (!json)
-		return -EBADMSG;
+		return json_err_code(&e);
 	json_w_tree(&w, NULL, json);
 	cJSON_Delete(json);
 	return jsonmap_finish(&w, out);

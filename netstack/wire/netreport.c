@@ -87,9 +87,10 @@ int netreport_write(struct bytes *out, const struct netreport *r, const char *in
 
 int netreport_parse(struct netreport *r, const char *text, size_t len)
 {
-	cJSON *json = json_parse(text, len, 0, NULL);
+	struct json_err why;
+	cJSON *json = json_parse(text, len, 0, &why);
 	const cJSON *own, *v;
-	int err = json ? jsonmap_read(&map, r, json, NULL) : -EBADMSG;
+	int err = json ? jsonmap_read(&map, r, json, NULL) : json_err_code(&why);
 
 	own = json_get(json, "Meshd");
 	for (size_t i = 0; !err && i < own_map.n_fields; i++) {

@@ -97,12 +97,13 @@ int notify_write(struct bytes *out, const struct notify *n)
 
 int notify_parse(struct notify_event *e, const char *text, size_t len)
 {
-	cJSON *json = json_parse(text, len, 0, NULL);
+	struct json_err why;
+	cJSON *json = json_parse(text, len, 0, &why);
 	struct json_in in = { 0 };
 	const cJSON *v;
 
 	if (!json)
-		return -EBADMSG;
+		return json_err_code(&why);
 	if (!cJSON_IsObject(json))
 		json_fail(&in, -EBADMSG, "", "is not an object");
 	if (json_get(json, "State")) {

@@ -76,9 +76,10 @@ int pingresult_write(struct bytes *out, const struct pingresult *p, const char *
 
 int pingresult_parse(struct pingresult *p, const char *text, size_t len)
 {
-	cJSON *json = json_parse(text, len, 0, NULL);
+	struct json_err why;
+	cJSON *json = json_parse(text, len, 0, &why);
 	const cJSON *own, *v;
-	int err = json ? jsonmap_read(&map, p, json, NULL) : -EBADMSG;
+	int err = json ? jsonmap_read(&map, p, json, NULL) : json_err_code(&why);
 
 	own = json_get(json, "Meshd");
 	for (size_t i = 0; !err && i < own_map.n_fields; i++) {

@@ -265,9 +265,10 @@ void status_w_end(struct json_w *w, const struct status *s)
 
 int status_parse(struct status *s, const char *text, size_t len)
 {
-	cJSON *json = json_parse(text, len, 0, NULL);
+	struct json_err e;
+	cJSON *json = json_parse(text, len, 0, &e);
 	const struct jsonmap *const parts[] = { &head_map, &tail_map, &own_map };
-	int err = json && cJSON_IsObject(json) ? 0 : -EBADMSG;
+	int err = !json ? json_err_code(&e) : cJSON_IsObject(json) ? 0 : -EBADMSG;
 
 	for (size_t i = 0; !err && i < ARRAY_LEN(parts); i++) {
 		for (size_t j = 0; !err && j < parts[i]->n_fields; j++) {

@@ -99,8 +99,9 @@ static int cap_cmp(const void *a, const void *b)
 
 int whois_parse(struct whois *w, const char *text, size_t len)
 {
-	cJSON *json = json_parse(text, len, 0, NULL);
-	int err = cJSON_IsObject(json) ? 0 : -EBADMSG;
+	struct json_err why;
+	cJSON *json = json_parse(text, len, 0, &why);
+	int err = !json ? json_err_code(&why) : cJSON_IsObject(json) ? 0 : -EBADMSG;
 
 	if (!err)
 		err = read_part(w, json_get(json, "Node"), node_fields, ARRAY_LEN(node_fields));

@@ -444,6 +444,47 @@ static void netmap_cache_reads_back(void **state)
 	cJSON_Delete(all);
 }
 
+/* A map of so many peers goes through the compressor in many pieces, and comes back in as many. */
+static void netmap_cache_of_many_peers_reads_back(void **state)
+{
+	enum { MANY = 4000, STEP = 1 << 17 };
+	char *text = big_message(MANY, 0);
+	struct bytes saved = { .max = CTLJSON_MAP_MAX };
+	struct netmap *m = NULL, *again = NULL;
+	struct ctl_map_response msg;
+	struct netmap_change change;
+	struct json_w w = { 0 };
+	size_t size;
+
+	(void)state;
+	apply_ok(&m, text, NETMAP_FULL);
+	free(text);
+	netmap_write(&w, m);
+	text = json_w_take(&w, &size);
+	assert_non_null(text);
+	assert_true(size > 4 * STEP); /* several of the compressor's own blocks, too */
+	assert_int_equal(netmap_save(m, &saved), 0);
+	assert_true(bytes_size(&saved) < size / 2);
+	assert_int_equal(netmap_load(bytes_data(&saved), bytes_size(&saved), &msg), 0);
+	assert_int_equal(netmap_apply(NULL, &msg, NETMAP_FULL, NOW_S, &again, &change), 0);
+	netmap_change_wipe(&change);
+	ctl_map_response_wipe(&msg);
+	assert_int_equal(netmap_n_peers(again), MANY);
+	same_maps(m, again);
+	/* Cut anywhere, also between two pieces, it is refused. */
+	for (size_t cut = 0; cut < bytes_size(&saved); cut += 1 + bytes_size(&saved) / 37)
+		assert_int_equal(netmap_load(bytes_data(&saved), cut, &msg), -EBADMSG);
+	/* What is saved twice is the same. */
+	size = bytes_size(&saved);
+	assert_int_equal(netmap_save(again, &saved), 0);
+	assert_int_equal(bytes_size(&saved), 2 * size);
+	assert_memory_equal(bytes_data(&saved), bytes_data(&saved) + size, size);
+	bytes_wipe(&saved);
+	netmap_put(m);
+	netmap_put(again);
+	free(text);
+}
+
 static void netmap_expiry(void **state)
 {
 	struct netmap *m = three();
@@ -487,6 +528,7 @@ int main(void)
 		cmocka_unit_test(netmap_shares_what_did_not_change),
 		cmocka_unit_test(netmap_deltas_equal_full_maps),
 		cmocka_unit_test(netmap_cache_reads_back),
+		cmocka_unit_test(netmap_cache_of_many_peers_reads_back),
 		cmocka_unit_test(netmap_expiry),
 		cmocka_unit_test(netmap_full_message_keeps_regions),
 	};

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: MIT */
+/* Maps and texts when memory runs out: whichever allocation fails, the answer is -ENOMEM and never that the input
+ * was wrong, and nothing is left behind. Linked with --wrap for malloc, calloc and realloc. */
+#include "tests/unit/testing.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/compiler.h"
+#include "control/netmap.h"
+#include "wire/jsonmap.h"
+#include "wire/notify.h"
+#include "wire/prefs.h"
+#include "wire/status.h"
+#include "wire/zstdframe.h"
+
+enum { NEVER = 1 << 30 };
+
+/* Allocations that still succeed; read by the wrapped allocator, which has no argument for it. */
+static int *left(void)
+{
+	static int n = NEVER;
+
+	return &n;
+}
+
+static bool fails(void)
+{
+	if (*left() == NEVER)
+		return false;
+	return (*left())-- <= 0;
+}
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *p, size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *p, size_t size);
+
+void *__wrap_malloc(size_t size)
+{
+	return fails() ? NULL : __real_malloc(size);
+}
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+	return fails() ? NULL : __real_calloc(n, size);
+}
+
+void *__wrap_realloc(void *p, size_t size)
+{
+	return fails() ? NULL : __real_realloc(p, size);
+}
+
+/* --- what is tried --- */
+
+#define PEER(id, hex) \
+	"{\"ID\":" #id ",\"StableID\":\"n" #id "\",\"Name\":\"p" #id ".example.\",\"Key\":\"nodekey:" hex KEY "\"," \
+	"\"Addresses\":[\"100.64.0." #id "/32\"],\"Endpoints\":[\"192.0.2." #id ":41641\"]," \
+	"\"Hostinfo\":{\"OS\":\"linux\",\"Hostname\":\"p" #id "\"},\"CapMap\":{\"x\":[{\"a\":1}]},\"Tags\":[\"tag:a\"]}"
+#define KEY "01010101010101010101010101010101010101010101010101010101010101"
+
+static const char map[] =
+	"{\"Node\":{\"ID\":1,\"Name\":\"self.example.\"},\"Domain\":\"example\",\"Peers\":[" PEER(2, "02") "," PEER(3, "03")
+	"],\"DERPMap\":{\"Regions\":{\"900\":{\"RegionID\":900,\"RegionCode\":\"a\",\"Nodes\":[{\"Name\":\"900a\","
+	"\"HostName\":\"192.0.2.9\"}]}}},\"UserProfiles\":[{\"ID\":1,\"LoginName\":\"u@example\"}],\"Health\":[\"ill\"],"
+	"\"PacketFilters\":{\"base\":[{\"SrcIPs\":[\"*\"],\"DstPorts\":[{\"IP\":\"*\",\"Ports\":{\"First\":0,"
+	"\"Last\":65535}}]}]},\"DNSConfig\":{\"Domains\":[\"example\"],\"Proxied\":true}}";
+
+static int read_in_pieces(struct ctl_map_response *msg, char why[static 256])
+{
+	struct ctl_map_reader *r = ctl_map_reader_new();
+	struct ctl_why w = { "out of memory" };
+	int err;
+
+	if (!r)
+		return -ENOMEM;
+	for (size_t at = 0; at < strlen(map); at += 100)
+		(void)ctl_map_reader_push(r, map + at, strlen(map) - at < 100 ? strlen(map) - at : 100);
+	err = ctl_map_reader_finish(r, msg, &w);
+	(void)snprintf(why, 256, "%s", w.text);
+	return err;
+}
+
+static int try_reader(void)
+{
+	struct ctl_map_response msg;
+	char why[256] = "out of memory";
+	const int err = read_in_pieces(&msg, why);
+
+	if (err && !strstr(why, "out of memory"))
+		fail_msg("%d: %s", err, why);
+	if (!err)
+		ctl_map_response_wipe(&msg);
+	return err;
+}
+
+static int try_whole(void)
+{
+	struct ctl_map_response msg;
+	struct ctl_why why = { "" };
+	const int err = ctl_map_response_parse(&msg, map, strlen(map), &why);
+
+	if (err && !strstr(why.text, "out of memory"))
+		fail_msg("%d: %s", err, why.text);
+	if (!err)
+		ctl_map_response_wipe(&msg);
+	return err;
+}
+
+static int try_save_and_load(void)
+{
+	struct bytes saved = { .max = CTLJSON_MAP_MAX };
+	struct ctl_map_response msg;
+	struct netmap_change change;
+	struct netmap *m;
+	char why[256];
+	int err = read_in_pieces(&msg, why);
+
+	if (err)
+		return err;
+	err = netmap_apply(NULL, &msg, NETMAP_FULL, 1, &m, &change);
+	ctl_map_response_wipe(&msg);
+	if (err)
+		return err;
+	netmap_change_wipe(&change);
+	err = netmap_save(m, &saved);
+	if (!err)
+		err = netmap_load(bytes_data(&saved), bytes_size(&saved), &msg);
+	if (!err)
+		ctl_map_response_wipe(&msg);
+	bytes_wipe(&saved);
+	netmap_put(m);
+	return err;
+}
+
+static int try_status(void)
+{
+	static const char text[] = "{\"Version\":\"1\",\"Self\":{\"ID\":\"a\",\"CapMap\":{\"x\":null}},\"Peer\":{}}";
+	struct bytes out = { 0 };
+	struct status s = { 0 };
+	int err = status_parse(&s, text, strlen(text));
+
+	if (!err)
+		err = status_write(&out, &s, NULL);
+	bytes_wipe(&out);
+	status_wipe(&s);
+	return err;
+}
+
+static int try_notify(void)
+{
+	struct notify_event e = { 0 };
+	const int err = notify_parse(&e, "{\"State\":6,\"ErrMessage\":\"x\"}", 28);
+
+	notify_event_wipe(&e);
+	return err;
+}
+
+static int try_relayout(void)
+{
+	struct bytes out = { 0 };
+	const int err = jsonmap_relayout(&out, map, strlen(map), " ");
+
+	bytes_wipe(&out);
+	return err;
+}
+
+/* --- */
+
+static void out_of_memory_is_told_as_such(void **state)
+{
+	static const struct {
+		const char *name;
+		int (*fn)(void);
+	} rows[] = {
+		{ "reader", try_reader }, { "whole", try_whole }, { "save and load", try_save_and_load },
+		{ "status", try_status }, { "notify", try_notify }, { "relayout", try_relayout },
+	};
+	cJSON_Hooks hooks = { .malloc_fn = __wrap_malloc, .free_fn = free };
+
+	(void)state;
+	cJSON_InitHooks(&hooks); /* the library's own as well */
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		int err = -ENOMEM, n = 0;
+
+		assert_int_equal(rows[i].fn(), 0);
+		for (; err; n++) {
+			*left() = n;
+			err = rows[i].fn();
+			*left() = NEVER;
+			if (err && err != -ENOMEM)
+				fail_msg("%s: %d when allocation %d fails", rows[i].name, err, n);
+			assert_true(n < 10000);
+		}
+		assert_true(n > 1);
+	}
+	cJSON_InitHooks(NULL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(out_of_memory_is_told_as_such),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
