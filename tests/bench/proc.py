@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What /proc tells of a process: processor time, context switches, memory."""
 import os
+import threading
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -41,6 +42,31 @@ def memory_mib(pid):
     with open("/proc/%d/status" % pid) as f:
         lines = dict(line.split(":", 1) for line in f if ":" in line)
     return int(lines["RssAnon"].split()[0]) / 1024, int(lines["VmRSS"].split()[0]) / 1024
+
+
+class PrivatePeak:
+    """The most private memory of a process, in MiB, looked at every few milliseconds: the kernel keeps no such mark, and
+    its mark of the resident set counts pages of files, which come and go."""
+
+    EVERY_S = 0.005
+
+    def __init__(self, pid):
+        self.pid, self.mib = pid, 0
+        self.done = threading.Event()
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+        self.thread.start()
+
+    def _watch(self):
+        while not self.done.wait(self.EVERY_S):
+            try:
+                self.mib = max(self.mib, memory_mib(self.pid)[0])
+            except (OSError, KeyError):  # it ended
+                return
+
+    def stop(self):
+        self.done.set()
+        self.thread.join()
+        return self.mib
 
 
 class CpuClock:

@@ -10,23 +10,16 @@ import seed
 import traffic
 from benchmarks.aead import pinned
 from lab import wait_until
-from proc import memory_mib
+from proc import PrivatePeak, memory_mib
 
 USES_CABLES = False
 SIZES = (1000, 10000)
 SETTLE_S = 2
 
 
-def peak_mib(pid):
-    """The highest resident set so far less what is not private now: /proc has no peak of private memory."""
-    with open("/proc/%d/status" % pid) as f:
-        lines = dict(line.split(":", 1) for line in f if ":" in line)
-    private, resident = memory_mib(pid)
-    return private + int(lines["VmHWM"].split()[0]) / 1024 - resident
-
-
 def join(ctx, number, label, pair, host, n_peers):
     node = pair.new_node(host).start()
+    peak = PrivatePeak(node.process.pid)
     try:
         begin = time.monotonic()
         node.up(pair.url, pair.key, quiet=True)
@@ -35,9 +28,10 @@ def join(ctx, number, label, pair, host, n_peers):
                    lambda: len(node.status(check=False).get("Peer") or {}) >= n_peers, every_s=0.2)
         ctx.add(number, pair.name, label + ": to the last peer", time.monotonic() - begin, "s", "lower")
         time.sleep(SETTLE_S)
-        ctx.add(number, pair.name, label + ": private, peak", peak_mib(node.process.pid), "MiB", "lower")
+        ctx.add(number, pair.name, label + ": private, peak", peak.stop(), "MiB", "lower")
         ctx.add(number, pair.name, label + ": private, at rest", memory_mib(node.process.pid)[0], "MiB", "lower")
     finally:
+        peak.stop()
         node.process.terminate()
         node.process.wait(20)
 
