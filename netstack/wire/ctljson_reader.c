@@ -159,21 +159,45 @@ static void in_string(struct ctl_map_reader *r, char c)
 	}
 }
 
-/* Bytes that need no look: the inside of strings up to the next quote or backslash, or what is between
- * brackets of an element. */
+enum { IN_STRING = 1, OUTSIDE = 2 };
+
+/* Where a byte needs a look: in strings the next quote or backslash, outside what structure() knows. */
+static const uint8_t marks[256] = {
+	['"'] = IN_STRING | OUTSIDE, ['\\'] = IN_STRING, ['{'] = OUTSIDE, ['}'] = OUTSIDE,
+	['['] = OUTSIDE, [']'] = OUTSIDE, [','] = OUTSIDE,
+};
+
+/* Bytes that need no look. */
 static size_t plain_run(const struct ctl_map_reader *r, const char *p, size_t size)
 {
+	const uint8_t mark = r->in_string ? IN_STRING : OUTSIDE;
 	size_t n = 0;
 
 	if (r->is_escaped)
 		return 0;
-	if (r->in_string)
-		while (n < size && p[n] != '"' && p[n] != '\\')
-			n++;
-	else
-		while (n < size && p[n] != '"' && p[n] != '{' && p[n] != '}' && p[n] != '[' && p[n] != ']' &&
-		       p[n] != ',')
-			n++;
+	while (n < size && !(marks[(uint8_t)p[n]] & mark))
+		n++;
+	return n;
+}
+
+/* Takes what is here of the element at hand, most of the message, in one piece. Returns its bytes. */
+static size_t push_element(struct ctl_map_reader *r, const char *p, size_t size)
+{
+	bool is_done = false;
+	size_t n = 0;
+
+	while (!is_done && (n += plain_run(r, p + n, size - n)) < size) {
+		if (r->in_string)
+			in_string(r, p[n]);
+		else
+			structure(r, p[n]);
+		/* Whichever bracket closes it: the check of the element finds the wrong one. */
+		is_done = !r->in_string && r->depth == LISTS_DEPTH && (p[n] == '}' || p[n] == ']');
+		n++;
+	}
+	keep(r, &r->elem, p, n);
+	if (is_done)
+		take_element(r);
 	return n;
 }
 
@@ -183,23 +207,22 @@ int ctl_map_reader_push(struct ctl_map_reader *r, const char *p, size_t size)
 	if (r->total > CTLJSON_MAP_MAX)
 		json_fail(&r->in, -EBADMSG, NULL, "too long");
 	while (size > 0 && !r->in.err) {
-		const size_t n = plain_run(r, p, size);
+		size_t n = 0;
 
-		keep(r, r->in_elem ? &r->elem : &r->rest, p, n);
+		if (r->in_elem) {
+			n = push_element(r, p, size);
+		} else {
+			n = plain_run(r, p, size);
+			keep(r, &r->rest, p, n);
+			if (n < size && r->in_string)
+				in_string(r, p[n]);
+			else if (n < size)
+				structure(r, p[n]);
+			if (n < size)
+				keep(r, r->in_elem ? &r->elem : &r->rest, &p[n++], 1);
+		}
 		p += n;
 		size -= n;
-		if (size == 0)
-			break;
-		if (r->in_string)
-			in_string(r, *p);
-		else
-			structure(r, *p);
-		keep(r, r->in_elem ? &r->elem : &r->rest, p, 1);
-		/* Whichever bracket closes it: the check of the element finds the wrong one. */
-		if (r->in_elem && !r->in_string && r->depth == LISTS_DEPTH && (*p == '}' || *p == ']'))
-			take_element(r);
-		p++;
-		size--;
 	}
 	return r->in.err;
 }

@@ -72,6 +72,10 @@ MESH_MUST_USE cJSON *json_tree(struct json_span value);
 /* Line and column (1-based) of an offset. */
 void json_position(const char *text, size_t size, size_t offset, uint32_t *line, uint32_t *col);
 
+/* Bytes from 'p' on that stand in a string as they are, in any direction: ASCII without control characters, quotes,
+ * backslashes and what the writer escapes. The others need a look. */
+size_t json_plain(const char *p, const char *end);
+
 /* Bytes of the UTF-8 character at 'p' and its code point; 0 if what is there is none. 'p' < 'end'. */
 size_t json_utf8(const char *p, const char *end, uint32_t *cp);
 

@@ -62,7 +62,7 @@ static void put_text(struct json_w *w, const char *text, size_t len)
 	const char *p = text, *from = text, *const end = text + len;
 
 	put(w, "\"", 1);
-	while (p < end) {
+	while ((p += json_plain(p, end)) < end) {
 		uint32_t cp = 0;
 		const size_t n = json_utf8(p, end, &cp);
 		char buf[8];
@@ -150,10 +150,15 @@ void json_w_raw(struct json_w *w, const char *key, const char *json, size_t size
 
 void json_w_i64(struct json_w *w, const char *key, int64_t v)
 {
-	char text[24];
+	char text[24], *p = text + sizeof(text);
+	uint64_t left = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
 
-	(void)snprintf(text, sizeof(text), "%lld", (long long)v);
-	json_w_raw(w, key, text, strlen(text));
+	do
+		*--p = (char)('0' + left % 10);
+	while (left /= 10);
+	if (v < 0)
+		*--p = '-';
+	json_w_raw(w, key, p, (size_t)(text + sizeof(text) - p));
 }
 
 void json_w_double(struct json_w *w, const char *key, double v)
