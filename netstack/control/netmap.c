@@ -520,7 +520,7 @@ void netmap_change_wipe(struct netmap_change *c)
 
 /* --- cache --- */
 
-enum { SAVE_STEP = 64 << 10 };
+enum { SAVE_STEP = 64 << 10, SAVED_PEER = 160 /* bytes, compressed, with room */ };
 
 /* Where the text goes while it is written. */
 struct saver {
@@ -609,6 +609,8 @@ int netmap_save(const struct netmap *m, struct bytes *out)
 
 	if (!s.z)
 		return -ENOMEM;
+	/* At once: growing by doubling has old and new in memory together. What is not used is never touched. */
+	(void)bytes_room(out, m->n_peers * SAVED_PEER);
 	write_all(&s, m);
 	save_step(&s, true);
 	if (!s.err)

@@ -82,22 +82,29 @@ static void json_unique_finds_duplicates_however_spelled(void **state)
 
 static void json_unique_agrees_with_a_slow_model(void **state)
 {
+	enum { MANY = 80 };
 	struct test_env env;
 
 	(void)state;
 	test_env_init(&env, 7);
-	for (int round = 0; round < 500; round++) {
-		size_t n = test_random(&env) % 12, at = 0;
-		unsigned names[12];
-		char text[256];
+	for (int round = 0; round < 1000; round++) {
+		/* Few names and many, which are looked at in two ways; some rounds have names with escapes. */
+		size_t n = test_random(&env) % (round % 2 ? MANY : 12), at = 0;
+		const unsigned range = round % 2 ? MANY * MANY : 40;
+		const bool may_escape = test_random(&env) % 4 == 0;
+		unsigned names[MANY];
+		char text[MANY * 24];
 		bool dup = false;
 
 		text[at++] = '{';
 		for (size_t i = 0; i < n; i++) {
-			names[i] = (unsigned)(test_random(&env) % 40);
+			const char *spelled = may_escape && test_random(&env) % 8 == 0 ? "\\u006e" : "n";
+
+			names[i] = (unsigned)(test_random(&env) % range);
 			for (size_t k = 0; k < i; k++)
 				dup = dup || names[k] == names[i];
-			at += (size_t)snprintf(text + at, sizeof(text) - at, "%s\"n%u\":0", i ? "," : "", names[i]);
+			at += (size_t)snprintf(text + at, sizeof(text) - at, "%s\"%s%u\":0", i ? "," : "", spelled,
+					       names[i]);
 		}
 		text[at++] = '}';
 		assert_int_equal(json_check(text, at, JSON_UNIQUE, NULL), dup ? -EBADMSG : 0);
