@@ -23,6 +23,7 @@ enum {
 	MEMBER_IDLE_S = 300,       /* the same of a node: stock clients redial when they need to */
 	BLOCKED_S = 120,           /* nothing of the output was taken for so long */
 	OUT_LOW = 64 << 10,        /* HTTP/2 is asked for more below this */
+	HTTP_OUT_MAX = 64 << 10,   /* answers that wait for a client which goes on asking: more ends the connection */
 };
 
 struct coordconn {
@@ -43,6 +44,7 @@ struct coordconn {
 	uint8_t initiation[CTLFRAME_INITIATION_SIZE];
 	bool derp_fast;
 	bool close_after;
+	bool is_verify;            /* POST /verify: answered with its body */
 	/* Control. */
 	struct ctlnoise *noise;
 	struct h2 *h2;
@@ -257,12 +259,14 @@ static void take_head(struct coordconn *c)
 	char path[256];
 
 	c->body_size = 0;
+	c->is_verify = false;
 	c->upgrade = WANT_NOTHING;
 	if (!http1_path(c->http, path, sizeof(path))) {
 		answer_text(c, 414, "path is too long\n");
 		return;
 	}
-	if (strcmp(path, "/verify") == 0 && strcmp(c->http->method, "POST") == 0 && !c->http->is_upgrade)
+	c->is_verify = strcmp(path, "/verify") == 0 && strcmp(c->http->method, "POST") == 0 && !c->http->is_upgrade;
+	if (c->is_verify)
 		return; /* answered when its body is there */
 	if (strcmp(path, "/ts2021") == 0)
 		ask_control(c);
@@ -278,12 +282,6 @@ static void take_head(struct coordconn *c)
 		answer_register_page(c, path + 10);
 	else
 		answer_text(c, 404, "404 page not found\n");
-}
-
-static bool is_verify(const struct coordconn *c)
-{
-	return strcmp(c->http->method, "POST") == 0 && strncmp(c->http->target, "/verify", 7) == 0 &&
-	       !c->http->is_upgrade;
 }
 
 /* ---- control ---- */
@@ -428,10 +426,12 @@ static int http_event(struct coordconn *c, struct mono now, enum http1_event ev)
 		c->body_size += c->http->body_size;
 		break;
 	case HTTP1_END:
-		if (is_verify(c))
+		if (c->is_verify)
 			answer_verify(c);
 		if (c->close_after)
 			return -EPROTO;
+		if (bytes_size(&c->out) > HTTP_OUT_MAX)
+			return -ENOBUFS;
 		break;
 	case HTTP1_UPGRADE:
 		if (c->upgrade == WANT_CONTROL)

@@ -63,8 +63,10 @@ static int load_extra(struct coordinator *c, const char *data)
 		return -EBADMSG;
 	ctl_derp_map_read(&in, v, &map);
 	cJSON_Delete(v);
-	if (in.err)
+	if (in.err) {
+		derp_map_wipe(&map);
 		return in.err == -ENOMEM ? -ENOMEM : -EBADMSG;
+	}
 	derp_map_wipe(&c->extra);
 	c->extra = map;
 	return 0;

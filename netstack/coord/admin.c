@@ -233,7 +233,7 @@ static void nodes_tag(struct call *c)
 	size_t n_tags = 0;
 	char **tags = json_strs(&c->in, c->body, "Tags", &n_tags);
 
-	if (n && check_tags(c, tags, n_tags)) {
+	if (n && !c->in.err && check_tags(c, tags, n_tags)) {
 		int err = registry_set_tags(c->reg, n, tags, n_tags);
 
 		if (err == -EINVAL)
@@ -267,7 +267,7 @@ static void nodes_routes(struct call *c)
 	}
 	if (k > REG_ROUTES_MAX)
 		fail(c, 400, "more than %d routes", REG_ROUTES_MAX);
-	if (n && !c->status) {
+	if (n && !c->status && !c->in.err) {
 		if (!routes || registry_set_routes(c->reg, n, routes, k) != 0)
 			fail(c, 500, "out of memory");
 		else

@@ -297,12 +297,29 @@ static void log_register(const struct ctlserver *s, const struct ctlserver_req *
 			 a->pending->id);
 }
 
+/* A login has one follow-up at a time: a later one (of a connection that came after a lost one) replaces it. */
+static void end_followup(struct ctlserver *s, struct mono now, const struct reg_answer *a)
+{
+	struct ctl_waiter **at = &s->waiters;
+
+	while (*at && strcmp((*at)->pending, a->pending->id) != 0)
+		at = &(*at)->next;
+	if (*at) {
+		struct ctl_waiter *w = take_waiter(s, at);
+
+		answer_register(s, now, w->id, a);
+		waiter_free(w);
+	}
+}
+
 /* The follow-up request waits until its login is decided; see rerun_followups(). */
 static void wait_followup(struct ctlserver *s, struct mono now, const struct ctlserver_req *req,
 			  const struct reg_answer *a)
 {
-	struct ctl_waiter *w = add_waiter(s, req->id, mono_add_s(now, CTLSERVER_FOLLOWUP_S));
+	struct ctl_waiter *w;
 
+	end_followup(s, now, a);
+	w = add_waiter(s, req->id, mono_add_s(now, CTLSERVER_FOLLOWUP_S));
 	if (!w || !(w->request = malloc(req->body_size ? req->body_size : 1))) {
 		if (w)
 			waiter_free(take_waiter(s, &s->waiters));
@@ -491,9 +508,10 @@ bool ctlserver_poll(struct ctlserver *s, struct mono now, struct ctlserver_out *
 
 	queued_free(s->given);
 	s->given = NULL;
-	ctl_run_streams(s, now);
+	/* Before the streams, which find out who has expired: a row that was loaded may be of such a node. */
 	while (registry_take_event(s->reg, &key, &member))
 		ctl_push(s, member ? CTLSERVER_ADMIT : CTLSERVER_KICK, 0, 0, NULL, &key, sizeof(key));
+	ctl_run_streams(s, now);
 	take_batch(s, now);
 	while (s->first) {
 		struct ctl_queued *q = s->first;

@@ -30,7 +30,9 @@
 #include "wire/mapdata.h"
 
 enum {
-	CTLSERVER_BODY_MAX = 1 << 20,  /* request body */
+	/* Request body. What a node tells of itself goes to all its peers and, before it is one, waits for approval: a
+	 * thousand routes are 46 KiB. */
+	CTLSERVER_BODY_MAX = 128 << 10,
 	CTLSERVER_VERSION_MIN = 113,   /* oldest capability version served (stock 1.80) */
 	CTLSERVER_FOLLOWUP_S = 300,    /* a follow-up is answered with its own URL after this long */
 	CTLSERVER_STREAMS_MAX = 20000,

@@ -856,12 +856,10 @@ static bool update_host(struct registry *r, struct reg_node *n, const struct hos
 	struct hostinfo copy = { 0 };
 	bool renamed;
 
-	if (hostinfo_eq(&n->host, host) || hostinfo_copy(&copy, host) != 0)
+	if (hostinfo_eq(&n->host, host) || reg_copy_host(&copy, host) != 0)
 		return false;
 	renamed = !n->named_by_admin && strcmp(n->host.hostname ? n->host.hostname : "", host->hostname) != 0;
 	keep_netinfo(&copy, &n->host);
-	if (copy.n_routable_ips > REG_ROUTES_MAX)
-		copy.n_routable_ips = REG_ROUTES_MAX;
 	hostinfo_wipe(&n->host);
 	n->host = copy;
 	if (renamed) {

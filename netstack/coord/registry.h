@@ -25,12 +25,14 @@ enum {
 	REG_NAME_MAX = 63,            /* one DNS label */
 	REG_NODES_MAX = 100000,
 	REG_PENDING_MAX = 1000,       /* logins waiting for approval; the oldest goes */
+	REG_PENDING_MACHINE_MAX = 4,  /* ... of one machine; its oldest goes */
 	REG_PENDING_LIFE_S = 900,
 	REG_EPHEMERAL_S = 120,        /* an ephemeral node is deleted this long after its last poll */
 	REG_KEY_TEXT_MAX = 160,
 	REG_KEY_PREFIX = 12,          /* hex digits of an auth key's public part */
 	REG_ENDPOINTS_MAX = 32,       /* endpoints kept of one node */
 	REG_ROUTES_MAX = 1000,        /* announced routes kept of one node */
+	REG_TAGS_MAX = 100,           /* requested tags kept of one node */
 };
 
 struct reg_user {

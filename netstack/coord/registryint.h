@@ -82,6 +82,8 @@ void reg_event(struct registry *r, const struct node_key *key, bool member);
 bool reg_alloc_ips(struct registry *r, struct ip *ip4, struct ip *ip6);
 /* A unique label made from a host name. Null: out of memory. 'self' may keep its own. */
 char *reg_unique_name(const struct registry *r, const char *hostname, const struct reg_node *self);
+/* Copies what a node says of itself, lists cut to what is kept. 0 or -ENOMEM. */
+MESH_MUST_USE int reg_copy_host(struct hostinfo *to, const struct hostinfo *from);
 /* Sanitized label: lower case, letters, digits and '-', at most 63 characters, "node" if nothing is left. */
 void reg_sanitize(char out[static REG_NAME_MAX + 1], const char *hostname);
 /* Changes a node's key in the index too. False: out of memory. */

@@ -119,6 +119,17 @@ static bool take_host(struct registry *r, struct mono now, struct reg_node *n, c
 	return registry_update(r, now, n, &u);
 }
 
+int reg_copy_host(struct hostinfo *to, const struct hostinfo *from)
+{
+	struct hostinfo cut = *from; /* borrows everything */
+
+	if (cut.n_routable_ips > REG_ROUTES_MAX)
+		cut.n_routable_ips = REG_ROUTES_MAX;
+	if (cut.n_request_tags > REG_TAGS_MAX)
+		cut.n_request_tags = REG_TAGS_MAX;
+	return hostinfo_copy(to, &cut);
+}
+
 static struct reg_node *create_node(struct registry *r, const struct owner *o, const struct reg_request *req)
 {
 	struct reg_node *n = calloc(1, sizeof(*n));
@@ -142,7 +153,7 @@ static struct reg_node *create_node(struct registry *r, const struct owner *o, c
 	if (req->host)
 		n->home_derp = req->host->preferred_derp;
 	n->name = reg_unique_name(r, req->host && req->host->hostname ? req->host->hostname : "", NULL);
-	if ((o->n_tags && !n->tags) || !n->name || (req->host && hostinfo_copy(&n->host, req->host) != 0)) {
+	if ((o->n_tags && !n->tags) || !n->name || (req->host && reg_copy_host(&n->host, req->host) != 0)) {
 		if (!n->tags)
 			n->n_tags = 0;
 		reg_node_free(n);
@@ -342,6 +353,30 @@ static void own_node(struct registry *r, struct mono now, const struct reg_reque
 	admit_new(r, now, &o, req, out);
 }
 
+static void remove_pending(struct registry *r, size_t i)
+{
+	reg_pending_free(r->pending[i]);
+	memmove(r->pending + i, r->pending + i + 1, (r->n_pending - i - 1) * sizeof(*r->pending));
+	r->n_pending--;
+}
+
+/* Room for one more login: a machine that asks again and again displaces its own, and all of them together the oldest. */
+static void displace_pending(struct registry *r, const struct machine_key *machine)
+{
+	size_t n = 0, oldest = r->n_pending;
+
+	for (size_t i = r->n_pending; i-- > 0;) {
+		if (!machine_key_eq(&r->pending[i]->machine, machine))
+			continue;
+		n++;
+		oldest = i;
+	}
+	if (n >= REG_PENDING_MACHINE_MAX)
+		remove_pending(r, oldest);
+	else if (r->n_pending >= REG_PENDING_MAX)
+		remove_pending(r, 0);
+}
+
 static void start_pending(struct registry *r, struct mono now, const struct reg_request *req, struct reg_answer *out)
 {
 	struct reg_pending *p = NULL;
@@ -352,8 +387,9 @@ static void start_pending(struct registry *r, struct mono now, const struct reg_
 		if (node_key_eq(&r->pending[i]->key, &req->key) && machine_key_eq(&r->pending[i]->machine, &req->machine))
 			p = r->pending[i];
 	if (!p) {
+		displace_pending(r, &req->machine);
 		p = calloc(1, sizeof(*p));
-		if (!p || (req->host && hostinfo_copy(&p->host, req->host) != 0) ||
+		if (!p || (req->host && reg_copy_host(&p->host, req->host) != 0) ||
 		    !REG_PUSH(r->pending, r->n_pending, p)) {
 			reg_pending_free(p);
 			answer(out, REG_NOMEM, NULL);
@@ -366,11 +402,6 @@ static void start_pending(struct registry *r, struct mono now, const struct reg_
 		p->expiry_s = req->expiry_s;
 		p->cap = req->cap;
 		p->until = mono_add_s(now, REG_PENDING_LIFE_S);
-		if (r->n_pending > REG_PENDING_MAX) {
-			reg_pending_free(r->pending[0]);
-			memmove(r->pending, r->pending + 1, (r->n_pending - 1) * sizeof(*r->pending));
-			r->n_pending--;
-		}
 	}
 	out->pending = p;
 	out->verdict = REG_PENDING;
@@ -445,9 +476,7 @@ static void forget_pending(struct registry *r, const char *id)
 	for (size_t i = 0; i < r->n_pending; i++) {
 		if (strcmp(r->pending[i]->id, id) != 0)
 			continue;
-		reg_pending_free(r->pending[i]);
-		memmove(r->pending + i, r->pending + i + 1, (r->n_pending - i - 1) * sizeof(*r->pending));
-		r->n_pending--;
+		remove_pending(r, i);
 		return;
 	}
 }

@@ -4,7 +4,7 @@
 
     coord (coordinator, DERP, STUN), alice    both on the public network
 
-$ROUNDS (default 20) is how often; the moments are drawn anew each time, from $SEED if it is set.
+$ROUNDS (default 10) is how often; the moments are drawn anew each time, from $SEED if it is set.
 """
 import json
 import os
@@ -60,7 +60,7 @@ def check(what, was, old, new, is_done):
 
 
 def main():
-    rounds, seed = int(os.environ.get("ROUNDS", "20")), int(os.environ.get("SEED", str(random.randrange(10**6))))
+    rounds, seed = int(os.environ.get("ROUNDS", "10")), int(os.environ.get("SEED", str(random.randrange(10**6))))
     say("SEED=%d ROUNDS=%d" % (seed, rounds))
     killer = Killer(seed)
     with Lab("killed") as lab:

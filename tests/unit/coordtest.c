@@ -72,6 +72,7 @@ void ct_wipe(struct ct *t)
 
 void ct_restart(struct ct *t)
 {
+	t->n_admitted = 0;
 	ctlserver_free(t->s);
 	for (size_t i = 0; i < t->n; i++) {
 		t->c[i].stream = 0;
@@ -237,6 +238,25 @@ static void take_response(struct ct *t, const struct ctlserver_out *o)
 	c->stream = 0;
 }
 
+bool ct_is_admitted(const struct ct *t, const struct node_key *key)
+{
+	for (size_t i = 0; i < t->n_admitted; i++)
+		if (node_key_eq(&t->admitted[i], key))
+			return true;
+	return false;
+}
+
+static void set_admitted(struct ct *t, const struct node_key *key, bool admitted)
+{
+	for (size_t i = 0; i < t->n_admitted; i++)
+		if (node_key_eq(&t->admitted[i], key))
+			t->admitted[i--] = t->admitted[--t->n_admitted];
+	if (!admitted)
+		return;
+	assert_true(t->n_admitted < CT_CLIENTS);
+	t->admitted[t->n_admitted++] = *key;
+}
+
 void ct_pump(struct ct *t)
 {
 	struct ctlserver_out o;
@@ -268,9 +288,11 @@ void ct_pump(struct ct *t)
 			break;
 		case CTLSERVER_ADMIT:
 			t->n_admits++;
+			set_admitted(t, &o.key, true);
 			break;
 		case CTLSERVER_KICK:
 			t->n_kicks++;
+			set_admitted(t, &o.key, false);
 			break;
 		}
 	}

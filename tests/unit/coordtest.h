@@ -55,6 +55,8 @@ struct ct {
 	bool disk_fails;
 	uint64_t failed_ticket;
 	size_t n_kicks, n_admits;
+	struct node_key admitted[CT_CLIENTS]; /* who may use DERP now */
+	size_t n_admitted;
 	uint64_t next_id;
 };
 
@@ -74,6 +76,8 @@ void ct_register(struct ct *t, struct ct_client *c, const char *auth_key, const 
 uint64_t ct_map(struct ct *t, struct ct_client *c, bool stream, bool omit, const char *extra);
 /* Joins with a fresh single-use key of 'user' (or with tags) and opens the poll. */
 void ct_join(struct ct *t, struct ct_client *c, const char *user, const char *tags);
+/* May it use DERP? */
+bool ct_is_admitted(const struct ct *t, const struct node_key *key);
 void ct_hang_up(struct ct *t, struct ct_client *c);
 
 /* An administration call that must answer 'status'; returns its JSON (cJSON_Delete it). */

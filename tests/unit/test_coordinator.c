@@ -342,6 +342,41 @@ static void pages(void **state)
 	stop(w);
 }
 
+static void each_request_has_one_answer(void **state)
+{
+	struct world *w = start();
+	const char *got;
+
+	(void)state;
+	pump(w);
+	assert_int_equal(accept_from(w, 1, 1, false), 0);
+	send_text(w, 1, "POST /verifyX HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}");
+	got = received(w, 1);
+	assert_memory_equal(got, "HTTP/1.1 404 ", 13);
+	assert_null(strstr(got + 1, "HTTP/1.1 "));
+	stop(w);
+}
+
+/* It asks and asks, and reads nothing. */
+static void answers_do_not_pile_up(void **state)
+{
+	static const char ask[] = "GET /key?v=1 HTTP/1.1\r\nHost: x\r\n\r\n";
+	struct world *w = start();
+
+	(void)state;
+	pump(w);
+	assert_int_equal(accept_from(w, 1, 1, false), 0);
+	for (int i = 0; i < 20; i++)
+		coordinator_bytes(w->c, w->now, 1, (const uint8_t *)ask, sizeof(ask) - 1);
+	pump(w);
+	assert_true(w->s[1].is_open);
+	for (int i = 0; i < 2000; i++)
+		coordinator_bytes(w->c, w->now, 1, (const uint8_t *)ask, sizeof(ask) - 1);
+	pump(w);
+	assert_true(w->s[1].is_closed);
+	stop(w);
+}
+
 static void requests_share_a_connection(void **state)
 {
 	struct world *w = start();
@@ -592,6 +627,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(pages),
+		cmocka_unit_test(each_request_has_one_answer),
+		cmocka_unit_test(answers_do_not_pile_up),
 		cmocka_unit_test(requests_share_a_connection),
 		cmocka_unit_test(node_joins_and_hears_of_another),
 		cmocka_unit_test(slow_reader_is_not_buffered),

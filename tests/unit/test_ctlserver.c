@@ -454,6 +454,74 @@ static void keys_expire_by_themselves(void **state)
 	stop(t);
 }
 
+static void expired_nodes_stay_without_derp(void **state)
+{
+	struct ct *t = start();
+	struct ct_client *a = ct_client(t, "a"), *b = ct_client(t, "b"), *c = ct_client(t, "c");
+
+	(void)state;
+	ct_join(t, a, "admin", "");
+	ct_join(t, b, "admin", "");
+	ct_join(t, c, "admin", "");
+	done(ct_admin(t, "nodes.expire", 200, "{\"Node\":\"b\"}"));
+	ct_register(t, c, "", ",\"Expiry\":\"2020-01-01T00:00:00Z\""); /* logs out */
+	for (int i = 0; i < 2; i++) {
+		assert_true(ct_is_admitted(t, &a->key));
+		assert_false(ct_is_admitted(t, &b->key));
+		assert_false(ct_is_admitted(t, &c->key));
+		ct_restart(t); /* their rows are loaded like others */
+		ct_pump(t);
+	}
+	stop(t);
+}
+
+/* ---- strangers ---- */
+
+/* What they leave behind while they wait is bounded. */
+static void strangers_cannot_fill_memory(void **state)
+{
+	static char big[CTLSERVER_BODY_MAX + 2];
+	struct ct *t = start();
+	struct ct_client *a = ct_client(t, "a"), *again = ct_client(t, "a"), *b = ct_client(t, "b");
+	const struct ctlserver_req req = { .id = t->next_id++, .method = "POST", .path = "/machine/register",
+					   .body = (const uint8_t *)big, .body_size = sizeof(big) - 1,
+					   .machine = a->machine, .version = 131 };
+	char extra[200], first[64];
+	cJSON *v;
+
+	(void)state;
+	memset(big, ' ', sizeof(big) - 1);
+	a->stream = req.id;
+	ctlserver_request(t->s, t->now, &req);
+	ct_pump(t);
+	assert_int_equal(a->status, 413);
+	/* A login has one follow-up that waits. */
+	ct_register(t, a, "", "");
+	again->machine = a->machine;
+	again->key = a->key;
+	v = ct_admin(t, "nodes.list", 200, "{}");
+	(void)snprintf(first, sizeof(first), "%s", test_str(cJSON_GetArrayItem(test_get(v, "Pending"), 0), "ID"));
+	done(v);
+	(void)snprintf(extra, sizeof(extra), ",\"Followup\":\"http://192.0.2.1:443/register/%s\"", first);
+	ct_register(t, a, "", extra);
+	assert_int_equal(a->status, 0);
+	ct_register(t, again, "", extra);
+	assert_int_equal(again->status, 0);
+	assert_int_equal(a->status, 200);
+	assert_non_null(strstr(a->body, first));
+	/* A machine that asks with one key after the other displaces its own logins only. */
+	for (int i = 0; i < 2 * REG_PENDING_MACHINE_MAX; i++) {
+		b->key.b[0]++;
+		ct_register(t, b, "", "");
+		assert_non_null(strstr(b->body, "/register/"));
+	}
+	v = ct_admin(t, "nodes.list", 200, "{}");
+	assert_int_equal(cJSON_GetArraySize(test_get(v, "Pending")), 1 + REG_PENDING_MACHINE_MAX);
+	assert_string_equal(test_str(cJSON_GetArrayItem(test_get(v, "Pending"), 0), "ID"), first);
+	done(v);
+	stop(t);
+}
+
 /* ---- administration ---- */
 
 static void node_administration(void **state)
@@ -581,6 +649,9 @@ static void routes_need_approval_and_one_primary(void **state)
 	done(ct_admin(t, "nodes.routes", 400, "{\"Node\":\"r1\",\"Routes\":[\"10.33.0.1/16\"]}"));
 	done(ct_admin(t, "nodes.routes", 200, "{\"Node\":\"r1\",\"Routes\":[\"10.33.0.0/16\"]}"));
 	done(ct_admin(t, "nodes.routes", 200, "{\"Node\":\"r2\",\"Routes\":[\"10.33.0.0/16\"]}"));
+	/* A request that is refused has changed nothing. */
+	done(ct_admin(t, "nodes.routes", 400, "{\"Node\":\"r1\",\"Routes\":7}"));
+	done(ct_admin(t, "nodes.routes", 400, "{\"Node\":\"r1\",\"Routes\":[\"10.44.0.0/16\",7]}"));
 	assert_true(allows(ct_peer(a, "r1"), "10.33.0.0/16"));
 	assert_false(allows(ct_peer(a, "r2"), "10.33.0.0/16"));
 	ct_hang_up(t, r1);
@@ -695,6 +766,8 @@ int main(void)
 		cmocka_unit_test(ephemeral_nodes_go),
 		cmocka_unit_test(expiry_is_told_and_enforced),
 		cmocka_unit_test(keys_expire_by_themselves),
+		cmocka_unit_test(expired_nodes_stay_without_derp),
+		cmocka_unit_test(strangers_cannot_fill_memory),
 		cmocka_unit_test(node_administration),
 		cmocka_unit_test(policy_reaches_nodes),
 		cmocka_unit_test(relay_works_at_once),
