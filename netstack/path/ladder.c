@@ -205,6 +205,13 @@ void ladder_maybe_relays(struct ladder *l, struct mono now)
 	l->want_relays = true;
 }
 
+/* An active flow that has settled on a relay path, and should be direct. */
+static bool is_relayed(const struct ladder *l, struct mono now)
+{
+	return l->best.path.kind == PATH_RELAY && ladder_is_trusted(l, now) &&
+	       ladder_is_active(l, now);
+}
+
 static void heartbeat(struct ladder *l, struct mono now)
 {
 	const bool is_active = ladder_is_active(l, now);
@@ -212,7 +219,9 @@ static void heartbeat(struct ladder *l, struct mono now)
 	l->heartbeat_at = MONO_NEVER;
 	if (l->is_silent || !speaks_disco(l) || !ladder_sent_within(l, now, SESSION_S * 1000))
 		return;
-	l->heartbeat_at = mono_add_ms(now, is_active ? ACTIVE_HEARTBEAT_MS : HEARTBEAT_MS);
+	l->heartbeat_at = mono_add_ms(now, is_relayed(l, now) ? RELAYED_HEARTBEAT_MS
+					   : is_active        ? ACTIVE_HEARTBEAT_MS
+							      : HEARTBEAT_MS);
 	if (ladder_has_best(l) && !ladder_is_suspect(l) && l->probes == 0) {
 		ladder_probe(l, now, PROBER_HEARTBEAT);
 		if (!is_active)
@@ -225,6 +234,8 @@ static void heartbeat(struct ladder *l, struct mono now)
 	}
 	if (wants_round(l, now))
 		ladder_round(l, now, true);
+	if (is_relayed(l, now))
+		(void)prober_ping_all(&l->prober, now, RELAYED_PING_MS);
 	ladder_maybe_relays(l, now);
 	if (is_active && !ladder_is_suspect(l))
 		ladder_keep_warm(l, now);

@@ -25,8 +25,8 @@
  * Stock timers hold for idle peers (path-selection 2..7, 18). For an active flow: silence of
  * max(300 ms, 4 x srtt) asks the path in use; two unanswered Pings make it suspect; the next rung
  * is kept warm; a heartbeat every 2 s is followed up (RELIABILITY 8, "How F1 reaches 1 s"). While such
- * a flow is not direct, addresses are asked every 2 s and own endpoints looked up every 4 s; a peer whose
- * CallMeMaybe is not heard is left in peace with ours for 8.5 s, so that it gets to send one.
+ * a flow is not direct, addresses are asked every 2 s (every second on a relay path) and own endpoints looked up
+ * every 4 s; a peer whose CallMeMaybe is not heard is left in peace with ours for 8.5 s, so that it gets to send one.
  *
  * Inputs in any state are legal: what does not fit is counted and ignored. After each input and
  * each ladder_tick() the owner drains ladder_poll() and asks ladder_deadline(). */

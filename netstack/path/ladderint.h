@@ -36,6 +36,10 @@ enum {
 	/* An active flow that is not direct asks each address so often: a path that opens (F3: a firewall, a
 	 * NAT) is in use after 1 s on average; at 5 s, the rule of idle peers, it would be 3 s. */
 	ACTIVE_PING_MS = 2000,
+	/* On a relay path that is trusted nothing else makes it ask, as packets do on DERP: heartbeats do, so
+	 * often, and by no more than Pings. */
+	RELAYED_HEARTBEAT_MS = 1000,
+	RELAYED_PING_MS = 900, /* no address misses a heartbeat because it was asked a little late */
 	CMM_DELAY_MS = 5,        /* behind the Pings, so that our NAT is open (trap 9) */
 	CMM_RUN = 2,             /* CallMeMaybes before the peer gets the time for one of its own: */
 	CMM_LISTEN_MS = 8500,    /* 5 s of a stock peer's limit per address, 3 s of its heartbeat */

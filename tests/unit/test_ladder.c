@@ -574,6 +574,53 @@ static void a_peer_behind_on_derp_is_told_of_the_relay_again(void **state)
 	assert_in_range(n_kind(r, LADDER_WANT_RELAYS), 0, 1);
 }
 
+/* Nothing tells a flow on a relay path that the direct one opens: it asks every second, and is there after one. */
+static void a_flow_on_a_relay_asks_for_the_direct_path_every_second(void **state)
+{
+	struct rig *r = *state;
+	const struct path_addr relay = path_relay(&E2, 7), p1 = path_direct(&E1), p2 = path_direct(&E2);
+	struct relay_path offer = { .path = relay, .latency_ns = 30 * NS_PER_MS };
+
+	memset(offer.server.b, 9, sizeof(offer.server.b));
+	answer(r, &relay, 30);
+	ladder_input_relays(&r->l, r->now, 1, true);
+	run(r, 1000, true);
+	ladder_input_offer(&r->l, r->now, &offer);
+	run(r, 5000, true);
+	assert_true(path_eq(&r->l.published.first, &relay) && r->l.published.is_trusted);
+	forget(r);
+	run(r, 10000, true);
+	assert_in_range(n_sent(r, DISCO_PING, &p1), 9, 11);
+	/* The other side is not called more often for that. */
+	assert_in_range(n_sent(r, DISCO_CALL_ME_MAYBE, NULL), 0, 5);
+	answer(r, &p1, 20);
+	run(r, 1050, true);
+	assert_true(path_eq(&r->l.published.first, &p1));
+	/* Direct: the other addresses are asked no more. */
+	forget(r);
+	run(r, 10000, true);
+	assert_int_equal(n_sent(r, DISCO_PING, &p2), 0);
+}
+
+/* An idle peer's relay path is asked no more than before. */
+static void an_idle_relay_path_is_left_in_peace(void **state)
+{
+	struct rig *r = *state;
+	const struct path_addr relay = path_relay(&E2, 7), p1 = path_direct(&E1);
+	struct relay_path offer = { .path = relay, .latency_ns = 30 * NS_PER_MS };
+
+	memset(offer.server.b, 9, sizeof(offer.server.b));
+	answer(r, &relay, 30);
+	ladder_input_relays(&r->l, r->now, 1, true);
+	run(r, 1000, true);
+	ladder_input_offer(&r->l, r->now, &offer);
+	run(r, 12000, false);
+	forget(r);
+	run(r, 30000, false);
+	assert_in_range(n_sent(r, DISCO_PING, &p1), 0, 6);
+	assert_in_range(n_sent(r, DISCO_PING, &relay), 0, 11);
+}
+
 /* Both lost it, and it came back for us: the peer is told as soon as it shows that it did not notice. */
 static void a_relay_that_comes_back_for_us_alone_is_told_within_a_second(void **state)
 {
@@ -818,6 +865,8 @@ int main(void)
 		T(two_lost_pings_far_apart_leave_an_idle_path_alone),
 		T(a_warm_relay_takes_over_from_a_dead_direct_path),
 		T(a_peer_behind_on_derp_is_told_of_the_relay_again),
+		T(a_flow_on_a_relay_asks_for_the_direct_path_every_second),
+		T(an_idle_relay_path_is_left_in_peace),
 		T(a_relay_that_comes_back_for_us_alone_is_told_within_a_second),
 		T(pings_are_answered_and_their_source_is_tried),
 		T(a_flood_of_pings_gets_50_pongs_a_second),
