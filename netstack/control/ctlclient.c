@@ -405,13 +405,11 @@ int ctlclient_set_host(struct ctlclient *c, struct mono now, const struct hostin
 		copy.preferred_derp = home;
 		copy.has_netinfo = true;
 	}
-	if (hostinfo_eq(&copy, &c->host)) {
-		hostinfo_wipe(&copy);
-		return 0;
-	}
+	/* Latencies alone are no news: every report measures others, and every few seconds there is one. They go along
+	 * with what is. */
+	c->tell_dirty = c->tell_dirty || !hostinfo_says_same(&copy, &c->host);
 	hostinfo_wipe(&c->host);
 	c->host = copy;
-	c->tell_dirty = true;
 	return 0;
 }
 

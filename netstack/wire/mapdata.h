@@ -228,6 +228,8 @@ MESH_MUST_USE int user_profile_copy(struct user_profile *to, const struct user_p
 /* By value; a null string equals "". */
 bool map_caps_eq(const struct map_cap *a, size_t n_a, const struct map_cap *b, size_t n_b);
 bool hostinfo_eq(const struct hostinfo *a, const struct hostinfo *b);
+/* But for the measured latencies, which differ each time. */
+bool hostinfo_says_same(const struct hostinfo *a, const struct hostinfo *b);
 bool map_node_eq(const struct map_node *a, const struct map_node *b);
 bool derp_map_eq(const struct derp_map *a, const struct derp_map *b);
 bool filter_rules_eq(const struct filter_rules *a, const struct filter_rules *b);

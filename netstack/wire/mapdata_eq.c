@@ -40,16 +40,24 @@ bool map_caps_eq(const struct map_cap *a, size_t n_a, const struct map_cap *b, s
 	return true;
 }
 
-static bool netinfo_eq(const struct hostinfo *a, const struct hostinfo *b)
+/* Latencies aside. */
+static bool netinfo_says_same(const struct hostinfo *a, const struct hostinfo *b)
 {
 	if (a->has_netinfo != b->has_netinfo)
 		return false;
 	if (!a->has_netinfo)
 		return true;
-	if (a->preferred_derp != b->preferred_derp || a->working_udp != b->working_udp ||
-	    a->working_ipv6 != b->working_ipv6 || a->os_has_ipv6 != b->os_has_ipv6 ||
-	    a->mapping_varies != b->mapping_varies || a->have_port_map != b->have_port_map || a->upnp != b->upnp || a->pmp != b->pmp || a->pcp != b->pcp ||
-	    a->n_derp_latency != b->n_derp_latency)
+	return a->preferred_derp == b->preferred_derp && a->working_udp == b->working_udp &&
+	       a->working_ipv6 == b->working_ipv6 && a->os_has_ipv6 == b->os_has_ipv6 &&
+	       a->mapping_varies == b->mapping_varies && a->have_port_map == b->have_port_map && a->upnp == b->upnp &&
+	       a->pmp == b->pmp && a->pcp == b->pcp;
+}
+
+static bool latencies_eq(const struct hostinfo *a, const struct hostinfo *b)
+{
+	if (!a->has_netinfo)
+		return true;
+	if (a->n_derp_latency != b->n_derp_latency)
 		return false;
 	for (size_t i = 0; i < a->n_derp_latency; i++)
 		if (strcmp(a->derp_latency[i].key, b->derp_latency[i].key) != 0 ||
@@ -58,14 +66,19 @@ static bool netinfo_eq(const struct hostinfo *a, const struct hostinfo *b)
 	return true;
 }
 
-bool hostinfo_eq(const struct hostinfo *a, const struct hostinfo *b)
+bool hostinfo_says_same(const struct hostinfo *a, const struct hostinfo *b)
 {
 	return str_eq(a->hostname, b->hostname) && str_eq(a->os, b->os) && str_eq(a->os_version, b->os_version) &&
 	       str_eq(a->version, b->version) && str_eq(a->backend_log_id, b->backend_log_id) &&
 	       prefixes_eq(a->routable_ips, a->n_routable_ips, b->routable_ips, b->n_routable_ips) &&
 	       strs_eq(a->request_tags, a->n_request_tags, b->request_tags, b->n_request_tags) &&
 	       a->peerapi4 == b->peerapi4 && a->peerapi6 == b->peerapi6 && a->peer_relay == b->peer_relay &&
-	       a->shields_up == b->shields_up && a->no_logs == b->no_logs && netinfo_eq(a, b);
+	       a->shields_up == b->shields_up && a->no_logs == b->no_logs && netinfo_says_same(a, b);
+}
+
+bool hostinfo_eq(const struct hostinfo *a, const struct hostinfo *b)
+{
+	return hostinfo_says_same(a, b) && latencies_eq(a, b);
 }
 
 static bool endpoints_eq(const struct map_node *a, const struct map_node *b)

@@ -478,6 +478,33 @@ static void ctlclient_tells_changes_only(void **state)
 	assert_int_equal(w->n_lites, 2);
 }
 
+static void ctlclient_takes_latencies_for_no_news(void **state)
+{
+	struct world *w = *state;
+	char name[] = "alpha";
+	struct derp_latency latency = { .key = "901-v4", .seconds = 0.020 };
+	struct hostinfo host = { .hostname = name, .has_netinfo = true, .preferred_derp = 901,
+				 .derp_latency = &latency, .n_derp_latency = 1 };
+
+	ctlworld_start(w, URL, "k");
+	assert_int_equal(ctlclient_set_host(w->c, w->now, &host), 0);
+	ctlworld_pass(w, 1000);
+	assert_int_equal(w->n_lites, 1);
+	latency.seconds = 0.021;
+	assert_int_equal(ctlclient_set_host(w->c, w->now, &host), 0);
+	host.n_derp_latency = 0;
+	assert_int_equal(ctlclient_set_host(w->c, w->now, &host), 0);
+	ctlworld_pass(w, 1000);
+	assert_int_equal(w->n_lites, 1);
+	/* They go along with what is news. */
+	host.n_derp_latency = 1;
+	assert_int_equal(ctlclient_set_host(w->c, w->now, &host), 0);
+	ctlclient_set_home(w->c, w->now, 902);
+	ctlworld_pass(w, 1000);
+	assert_int_equal(w->n_lites, 2);
+	assert_non_null(strstr(w->lite, "\"901-v4\":0.021"));
+}
+
 static void ctlclient_repeats_what_a_poll_did_not_tell(void **state)
 {
 	struct world *w = *state;
@@ -839,6 +866,7 @@ int main(void)
 		TEST(ctlclient_rotates_an_expired_key_once),
 		TEST(ctlclient_waits_when_told),
 		TEST(ctlclient_tells_changes_only),
+		TEST(ctlclient_takes_latencies_for_no_news),
 		TEST(ctlclient_repeats_what_a_poll_did_not_tell),
 		TEST(ctlclient_repeats_endpoints_that_a_poll_did_not_tell),
 		TEST(ctlclient_applies_deltas),
