@@ -249,7 +249,7 @@ void ep_update(struct engine *e, struct mono now, struct epeer *p, const struct 
 	}
 	/* The peer restarted: its session is gone, a new handshake finds it at once (disco 9). */
 	if ((bits & NETMAP_NODE_DISCO) && p->dev)
-		device_reset(&e->device, p->dev);
+		device_restarted(&e->device, now, p->dev);
 	ep_set_ladder(e, now, p);
 	if (bits & (NETMAP_NODE_ALLOWED | NETMAP_NODE_FLAGS | NETMAP_NODE_CAPS | NETMAP_NODE_EXPIRY))
 		e->view_due = e->host_due = true;

@@ -381,6 +381,12 @@ void device_reset(struct device *d, struct device_peer *peer)
 	touch(d, peer);
 }
 
+void device_restarted(struct device *d, struct mono now, struct device_peer *peer)
+{
+	session_restarted(&peer->session, now);
+	touch(d, peer);
+}
+
 struct mono device_deadline(const struct device *d)
 {
 	struct mono first = heap_deadline(&d->timers);

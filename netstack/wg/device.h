@@ -189,8 +189,10 @@ void device_queue_depth(struct device *d, struct mono now, size_t depth, size_t 
 void device_want(struct device *d, struct mono now, struct device_peer *peer);
 /* A worker's note: traffic on a key pair of this peer. */
 void device_activity(struct device *d, struct mono now, struct device_peer *peer);
-/* Forget all keys of the peer (its disco key changed by control). */
+/* Forget all keys of the peer. */
 void device_reset(struct device *d, struct device_peer *peer);
+/* The peer began anew: its disco key changed by control. See session_restarted(). */
+void device_restarted(struct device *d, struct mono now, struct device_peer *peer);
 
 bool device_poll(struct device *d, struct mono now, struct device_out *out);
 struct mono device_deadline(const struct device *d);

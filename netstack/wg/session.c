@@ -160,9 +160,10 @@ static void drop_keypair(struct session *s, struct keypair **slot)
 	*slot = NULL;
 }
 
-/* Drops every pair that is past its time at 'now' (MONO_NEVER: all of them) and sets the time of
- * the next one. */
-static void drop_expired(struct session *s, struct mono now)
+/* Drops every pair of which 'stays' is not true at 'at', and sets the time when the next one
+ * expires. */
+static void drop_unless(struct session *s, bool (*stays)(const struct keypair *kp, struct mono at),
+			struct mono at)
 {
 	struct keypair **slots[2 + SESSION_OLD] = { &s->current, &s->next };
 
@@ -174,7 +175,7 @@ static void drop_expired(struct session *s, struct mono now)
 
 		if (!kp)
 			continue;
-		if (keypair_is_alive(kp, now)) {
+		if (stays(kp, at)) {
 			s->expire_at = mono_min(
 				s->expire_at, mono_add_s(kp->created, KEYPAIR_REJECT_AFTER_TIME_S));
 			continue;
@@ -187,6 +188,17 @@ static void drop_expired(struct session *s, struct mono now)
 		s->unanswered_since = MONO_ZERO;
 		s->unacknowledged_since = MONO_ZERO;
 	}
+}
+
+/* Those that are past their time at 'now' (MONO_NEVER: all of them). */
+static void drop_expired(struct session *s, struct mono now)
+{
+	drop_unless(s, keypair_is_alive, now);
+}
+
+static bool is_made_since(const struct keypair *kp, struct mono at)
+{
+	return !mono_before(kp->created, at);
 }
 
 void session_reset(struct session *s)
@@ -296,6 +308,17 @@ static void initiate(struct session *s, struct mono now)
 		s->next_attempt = mono_add_s(s->last_initiation, SESSION_REKEY_TIMEOUT_S);
 	else
 		attempt(s, now);
+}
+
+void session_restarted(struct session *s, struct mono now)
+{
+	if (!has_room(s))
+		return;
+	drop_unless(s, is_made_since, mono_add_s(now, -SESSION_YOUNG_S));
+	if (s->current)
+		initiate(s, now);
+	else if (!s->next)
+		session_reset(s);
 }
 
 static void stop_attempts(struct session *s)

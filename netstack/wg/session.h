@@ -53,6 +53,7 @@ enum {
 	SESSION_KEEPALIVE_TIMEOUT_S = 10,
 	SESSION_JITTER_MS = 333,
 	SESSION_INITIATION_MIN_MS = 20, /* 50 initiations a second from one peer */
+	SESSION_YOUNG_S = 10,           /* by so much control's word of a restart may be late */
 };
 
 /* Initiation stamps must increase for every peer, over restarts and clock jumps too. Each session
@@ -201,8 +202,16 @@ MESH_MUST_USE int session_input_cookie_reply(struct session *s, struct mono now,
 					     const struct wg_cookie_reply *msg);
 
 /* Forgets handshake and keys: CURRENT null, REMOVE for every pair. The peer stays. Used when the
- * peer's disco key changed by control, and before session_wipe(). */
+ * peer may no longer be spoken to, and before session_wipe(). */
 void session_reset(struct session *s);
+
+/* The peer began anew some time ago (its disco key changed by control). Its old keys are gone with
+ * its old life: they are forgotten, as by session_reset(), so that what is to be sent begins a
+ * handshake. But the peer may have made new ones with us before control told: those of the last
+ * SESSION_YOUNG_S stay. Forgotten, they would leave it without an answer until it gives them up,
+ * 15 s later. If we may send with them already they could be of the old life as well: then a
+ * handshake begins at once, and replaces them. */
+void session_restarted(struct session *s, struct mono now);
 
 /* Next output, or false. */
 bool session_poll(struct session *s, struct mono now, struct session_out *out);

@@ -330,6 +330,63 @@ static void wiped_session_holds_no_byte(void **state)
 	wgworld_free(w);
 }
 
+static void told_of_restart(struct wgworld *w, unsigned node, unsigned peer)
+{
+	device_restarted(&w->node[node].device, w->now, w->node[node].peers[peer]);
+	wgworld_pump(w, node);
+}
+
+/* Control's word of a restart comes between a new handshake and the first packet under its keys. Without them the peer
+ * would speak to nobody for 15 s. */
+static void keys_of_a_peer_s_new_life_outlive_the_word_of_its_restart(void **state)
+{
+	struct wgworld *w = wgworld_new(2, 132);
+
+	(void)state;
+	wgworld_send(w, 0, 1, 1);
+	wgworld_run(w, 20000);
+	wgworld_restart(w, 1);
+	wgworld_send(w, 1, 0, 2);
+	wgworld_run(w, w->delay_ms + 1); /* answered, and the answer under way */
+	told_of_restart(w, 0, 1);
+	assert_null(w->node[0].current[1]);
+	wgworld_run(w, 100);
+	assert_int_equal(w->node[0].received[2], 1);
+	wgworld_send(w, 0, 1, 3);
+	wgworld_run(w, 100);
+	assert_int_equal(w->node[1].received[3], 1);
+	/* Or after it: nothing is lost, and a handshake replaces the keys. */
+	told_of_restart(w, 0, 1);
+	wgworld_send(w, 0, 1, 4);
+	wgworld_send(w, 1, 0, 5);
+	wgworld_run(w, 100);
+	assert_int_equal(w->node[1].received[4], 1);
+	assert_int_equal(w->node[0].received[5], 1);
+	wgworld_free(w);
+}
+
+/* Young keys may be of the old life all the same; old ones are. */
+static void keys_of_a_peer_s_old_life_are_replaced_at_once(void **state)
+{
+	static const int64_t ages_ms[] = { 1000, 9000, 20000 };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(ages_ms); i++) {
+		struct wgworld *w = wgworld_new(2, 133 + i);
+
+		wgworld_send(w, 1, 0, 1);
+		wgworld_run(w, ages_ms[i]);
+		wgworld_restart(w, 1);
+		told_of_restart(w, 0, 1);
+		assert_true(!w->node[0].current[1] == (ages_ms[i] > 1000LL * SESSION_YOUNG_S));
+		wgworld_run(w, 100);
+		wgworld_send(w, 0, 1, 2);
+		wgworld_run(w, 100);
+		assert_int_equal(w->node[1].received[2], 1);
+		wgworld_free(w);
+	}
+}
+
 /* The data plane may lose a pair before the session lets go of it: the session's own reference
  * holds. */
 static void session_outlives_a_lost_key_pair(void **state)
@@ -838,6 +895,8 @@ int main(void)
 		cmocka_unit_test(keys_are_wiped_after_180_seconds),
 		cmocka_unit_test(old_pairs_are_trimmed_after_10_seconds),
 		cmocka_unit_test(wiped_session_holds_no_byte),
+		cmocka_unit_test(keys_of_a_peer_s_new_life_outlive_the_word_of_its_restart),
+		cmocka_unit_test(keys_of_a_peer_s_old_life_are_replaced_at_once),
 		cmocka_unit_test(session_outlives_a_lost_key_pair),
 		cmocka_unit_test(wipe_frees_what_was_not_polled),
 		cmocka_unit_test(replayed_initiations_are_dropped),
