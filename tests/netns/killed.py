@@ -86,18 +86,18 @@ def main():
         def join_again(n):
             old = identity(alice)
             done = killer.strike(alice, "up", ["up", "--force-reauth", "--login-server", url, "--auth-key", key,
-                                               "--hostname", name, "--timeout", "20s"])
+                                               "--hostname", name, "--timeout", "40s"])
             runs(alice, addr)
             expect(not done or identity(alice) != old, "her node key: %s" % ("old" if identity(alice) == old else "new"))
 
         def first_join(n):
             alice.ctl("logout", quiet=True)
             done = killer.strike(alice, "join", ["up", "--login-server", url, "--auth-key", key, "--hostname", name,
-                                                 "--timeout", "20s"])
+                                                 "--timeout", "40s"])
             if not done and alice.state() != "Running":
                 time.sleep(1)
             expect(not done or alice.state() != "NeedsLogin", "no login is lost that was confirmed")
-            alice.ctl("up", "--login-server", url, "--auth-key", key, "--hostname", name, "--timeout", "20s", quiet=True)
+            alice.ctl("up", "--login-server", url, "--auth-key", key, "--hostname", name, "--timeout", "40s", quiet=True)
             runs(alice, addr)
 
         def set_policy(n):
@@ -109,11 +109,16 @@ def main():
             policy = check("the policy", coord.ctl("coordinator", "policy", "get", quiet=True).stdout, policy, new, done)
             runs(coord, mesh)
 
+        def is_settled():
+            status = json.loads(coord.ctl("coordinator", "status", "--json", quiet=True).stdout)
+            return status["On"] == status["Serving"]
+
         def switch(n):
             nonlocal is_on
             words = ["coordinator", "disable"] if is_on else ["coordinator", "enable", "--url", url]
             done = killer.strike(coord, words[1], words)
-            time.sleep(0.2)  # the role starts in the first turn of the loop
+            # The role starts some time after the daemon answers, if it is to be on.
+            wait_until("the coordinator is what it is to be", BACK_S, is_settled)
             now = coord.ctl("coordinator", "keys", "list", check=False, quiet=True).returncode == 0
             is_on = check("the coordinator is on", now, is_on, not is_on, done)
             if is_on:
