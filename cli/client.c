@@ -362,8 +362,11 @@ static void put_args(struct cli *c, char *text, size_t size)
 	size_t used = 0;
 
 	text[0] = 0;
-	for (int i = 1; i < c->argc && used < size; i++)
-		used += (size_t)snprintf(text + used, size - used, " %s", c->argv[i]);
+	for (int i = 1; i < c->argc && used < size; i++) {
+		char word[ARG_TEXT];
+
+		used += (size_t)snprintf(text + used, size - used, " %s", out_shell_word(word, sizeof(word), c->argv[i]));
+	}
 	text[size - 1] = 0;
 	prefval_mask_secrets(text);
 }
@@ -380,9 +383,11 @@ int client_check(struct cli *c, const struct client_reply *r)
 		if (geteuid() != 0) {
 			put_args(c, args, sizeof(args));
 			(void)fprintf(c->err,
-				      "\nUse 'sudo %s%s'.\nTo not require root, use 'sudo %s set "
-				      "--operator=$USER' once.\n",
-				      c->prog, out_safe(safe, sizeof(safe), args), c->prog);
+				      "\nUse 'sudo %s%s'.\n", c->prog, out_safe(safe, sizeof(safe), args));
+			/* The operator is not root either. */
+			if (strcmp(text, "only root may do this") != 0)
+				(void)fprintf(c->err, "To not require root, use 'sudo %s set --operator=$USER' once.\n",
+					      c->prog);
 		}
 		return EXIT_DENIED;
 	}

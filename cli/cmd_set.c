@@ -112,27 +112,19 @@ static const struct flag get_flags[] = {
 	{ "set-flags", FLAG_BOOL, "false", "print the settings as flags of \"set\"", NULL, false },
 };
 
-static bool needs_quotes(const char *text)
-{
-	return text[strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-				 "_-./:,@%+=[]")] != 0;
-}
-
 static void print_flag(struct cli *c, size_t i, const char *value)
 {
+	char *word;
+
 	if (settings_is_bool(i)) {
 		(void)fprintf(c->out, strcmp(value, "true") == 0 ? "--%s" : "--%s=false", settings_name(i));
 		return;
 	}
 	(void)fprintf(c->out, "--%s=", settings_name(i));
-	if (!needs_quotes(value)) {
-		(void)fputs(value, c->out);
-		return;
-	}
-	(void)fputc('\'', c->out);
-	for (; *value; value++)
-		(void)fputs(*value == '\'' ? "'\\''" : (char[]){ *value, 0 }, c->out);
-	(void)fputc('\'', c->out);
+	word = *value ? malloc(OUT_SHELL_WORD_SIZE(strlen(value))) : NULL;
+	if (word)
+		(void)fputs(out_shell_word(word, OUT_SHELL_WORD_SIZE(strlen(value)), value), c->out);
+	free(word);
 }
 
 static int print_get_json(struct cli *c, const struct prefs *p, const char *name)

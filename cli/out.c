@@ -392,3 +392,20 @@ void out_usage(struct cli *c, const struct cmd *cmd, const char *path, FILE *to)
 		put_flag(&cmd->flags[i], with_default, to, c->columns);
 	}
 }
+
+char *out_shell_word(char *buf, size_t size, const char *text)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:,@%+=[]";
+	size_t used = 0;
+
+	if (*text && !text[strspn(text, plain)]) {
+		(void)snprintf(buf, size, "%s", text);
+		return buf;
+	}
+	used += (size_t)snprintf(buf, size, "'");
+	for (; *text && used < size; text++)
+		used += (size_t)snprintf(buf + used, size - used, *text == '\'' ? "'\\''" : "%.1s", text);
+	if (used < size)
+		(void)snprintf(buf + used, size - used, "'");
+	return buf;
+}

@@ -50,4 +50,9 @@ MESH_PRINTF(3, 4) int out_usage_error(struct cli *c, const struct cmd *cmd, cons
 /* Usage text of a command; 'path' is its full name after the program's ("coordinator keys"). */
 void out_usage(struct cli *c, const struct cmd *cmd, const char *path, FILE *to);
 
+/* 'text' as one word for a shell: as it is if it is plain, else in single quotes. Cut where 'size' ends. Returns
+ * 'buf'. */
+char *out_shell_word(char *buf, size_t size, const char *text);
+#define OUT_SHELL_WORD_SIZE(len) ((len) * 4 + 3) /* is enough */
+
 #endif

@@ -246,6 +246,9 @@ CASES = [
      {"GET prefs": ok(prefs()), "PATCH prefs": ok(prefs(AdvertiseRoutes=["192.0.2.0/24"])),
       "GET check-ip-forwarding": ok('{"Warning":""}')}, 0),
     ("set-denied", ["set", "--shields-up"], {"PATCH prefs": (403, "write access denied\n")}, 5),
+    ("nickname-denied", ["set", "--nickname=it's me"], {"PATCH prefs": (403, "write access denied\n")}, 5),
+    ("coordinator-denied", ["coordinator", "keys", "list"],
+     {"POST meshd/coordinator/admin/keys.list": (403, "only root may do this\n")}, 5),
     ("set-dry-run", ["set", "--dry-run", "--relay-server-port=", "--hostname=nas"], {"GET prefs": ok(prefs())}, 0),
     ("down", ["down"], dict(STATUS, **{"PATCH prefs": ok(prefs(WantRunning=False))}), 0),
     ("down-again", ["down"], STOPPED, 0),
@@ -493,6 +496,13 @@ def show(what, got, want):
     print(f"--- {what}: want\n{want!r}\n--- got\n{got!r}")
 
 
+OPERATOR = "To not require root, use 'sudo meshctl set --operator=$USER' once.\n"
+# What is said behind a refusal to those who are not root.
+SUDO = {"set-denied": "\nUse 'sudo meshctl set --shields-up'.\n" + OPERATOR,
+        "nickname-denied": "\nUse 'sudo meshctl set '--nickname=it'\\''s me''.\n" + OPERATOR,
+        "coordinator-denied": "\nUse 'sudo meshctl coordinator keys list'.\n"}
+
+
 def golden(name, args, answers, code, folder):
     path = os.path.join(folder, "s")
     fake = Fake(path, answers)
@@ -505,9 +515,8 @@ def golden(name, args, answers, code, folder):
     fine = True
     for kind, got in (("out", out), ("err", err)):
         want = expected(name, kind)
-        if name == "set-denied" and kind == "err" and os.geteuid() != 0:
-            want += ("\nUse 'sudo meshctl set --shields-up'.\n"
-                     "To not require root, use 'sudo meshctl set --operator=$USER' once.\n")
+        if name in SUDO and kind == "err" and os.geteuid() != 0:
+            want += SUDO[name]
         if got != want:
             show(f"{name} {kind}", got, want)
             fine = False

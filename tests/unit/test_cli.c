@@ -98,6 +98,24 @@ static const struct flag table[] = {
 	{ "wait", FLAG_DURATION, "5s", "a time", NULL, false },
 };
 
+static void words_for_a_shell_are_one_word(void **state)
+{
+	static const struct {
+		const char *text, *word;
+	} rows[] = {
+		{ "--a=b", "--a=b" }, { "", "''" }, { "a b", "'a b'" }, { "it's", "'it'\\''s'" }, { "$(x)", "'$(x)'" },
+		{ "\xc3\xa9", "'\xc3\xa9'" },
+	};
+	char buf[40], small[6];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		assert_true(OUT_SHELL_WORD_SIZE(strlen(rows[i].text)) <= sizeof(buf));
+		assert_string_equal(out_shell_word(buf, sizeof(buf), rows[i].text), rows[i].word);
+	}
+	assert_string_equal(out_shell_word(small, sizeof(small), "a b c d e"), "'a b ");
+}
+
 static void flags_follow_gos_rules(void **state)
 {
 	static const struct {
@@ -163,6 +181,7 @@ int main(void)
 		cmocka_unit_test(durations_are_written_as_go_does),
 		cmocka_unit_test(tables_align_by_code_points),
 		cmocka_unit_test(texts_of_others_are_made_harmless),
+		cmocka_unit_test(words_for_a_shell_are_one_word),
 		cmocka_unit_test(flags_follow_gos_rules),
 	};
 
