@@ -17,6 +17,7 @@ from lab import Failure, expect, wait_until
 
 RECORD = 256
 WITNESS_GRAIN_S = 0.1
+RTO_S = 0.25
 
 
 def record(seq):
@@ -104,6 +105,11 @@ class TcpFlow(_Flow):
         while data := self.client.recv(65536):
             self.echoed.update(data)
             self.arrivals.append(time.monotonic())
+
+    def rto_s(self):
+        """The longer of both ends' retransmission timers, as their measure of the path has set it."""
+        infos = (s.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 16) for s in (self.client, self.server))
+        return max(struct.unpack("=8xI4x", info)[0] / 1e6 for info in infos)
 
     def finish(self, deadline_s=15):
         """Ends the stream; raises unless every byte arrived, in order, in both directions."""
@@ -198,6 +204,13 @@ class Witness(UdpFlow):
         got, took = wait_until(what, 3 * limit_s + 10, probe, every_s, since)
         self.holds(what + ": in time", took, limit_s, since)
         return got, took
+
+    def stream_holds(self, what, tcp, limit_s, since, rto_s):
+        """holds() for the silence of a stream. TCP tries again when its timer says so: 1, 3 and 7 times 'rto_s' after
+        the last answer. That is a fifth of a second and little more, but on a busy machine, where round trips vary,
+        the timer is longer, and with it the limit: the third attempt shall always do."""
+        self.holds("%s (its timer: %.2f s)" % (what, rto_s), tcp.silence(since),
+                   limit_s * max(1, rto_s / RTO_S), since)
 
     def holds(self, what, value_s, limit_s, since):
         still = self.stood_still(since)

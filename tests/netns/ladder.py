@@ -62,7 +62,7 @@ class Ladder:
                                     since or time.monotonic())
         self.figures[name] = took
 
-    def silences(self, name, since):
+    def silences(self, name, since, rto_s):
         """The silence that a switch caused, for both flows; both must be flowing again."""
         wait_until("both flows move after: " + name, 10,
                    lambda: min(self.udp.arrivals[-1], self.tcp.arrivals[-1]) > time.monotonic() - 0.2)
@@ -70,15 +70,16 @@ class Ladder:
             flow.check()
             gap = flow.silence(since)
             self.figures["%s: silence of %s" % (name, kind)] = gap
-            self.witness.holds("%s: silence of the %s" % (name, kind), gap, SILENCE_S, since)
+        self.witness.holds("%s: silence of the datagrams" % name, self.udp.silence(since), SILENCE_S, since)
+        self.witness.stream_holds("%s: silence of the stream" % name, self.tcp, SILENCE_S, since, rto_s)
 
     def switch(self, name, change, rung, deadline_s):
         """Makes one change under load and waits for the rung it must lead to."""
-        since = time.monotonic()
+        since, rto_s = time.monotonic(), self.tcp.rto_s()
         change()
         self.reach(name, rung, deadline_s, since)
         time.sleep(1)  # the old path ages out while traffic already uses the new one
-        self.silences(name, since)
+        self.silences(name, since, rto_s)
 
     def relay_line(self):
         pattern = r"active; peer-relay %s:%d:vni:\d+, tx \d+ rx \d+" % (re.escape(self.relay.host.addr), RELAY_PORT)

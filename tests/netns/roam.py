@@ -40,14 +40,14 @@ def moves(scene, what, change, settled):
     udp = UdpFlow(scene.alice.host, scene.bob.host, scene.alice.addr(), scene.bob.addr())
     tcp = TcpFlow(scene.alice.host, scene.bob.host, scene.bob.addr())
     wait_until("both flows run", 20, lambda: len(udp.arrivals) > 20 and len(tcp.arrivals) > 20)
-    since = time.monotonic()
+    since, rto_s = time.monotonic(), tcp.rto_s()
     change()
     wait_until("%s: datagrams again" % what, 20, lambda: udp.arrived_since(since + 0.5) and
                udp.silence(udp.arrivals[-5]) < 0.5)
     scene.witness.wait("%s: direct again" % what, 10, settled, since)
     time.sleep(1)
-    for kind, flow in (("datagrams", udp), ("stream", tcp)):
-        scene.witness.holds("%s: silence of the %s" % (what, kind), flow.silence(since), SILENCE_S, since)
+    scene.witness.holds("%s: silence of the datagrams" % what, udp.silence(since), SILENCE_S, since)
+    scene.witness.stream_holds("%s: silence of the stream" % what, tcp, SILENCE_S, since, rto_s)
     sent, lost, duplicated = udp.finish()
     expect(duplicated == 0, "%s: of %d datagrams %d were lost, %d came twice" % (what, sent, lost, duplicated))
     expect(tcp.finish() > 0, "%s: stream whole" % what)
