@@ -3,7 +3,6 @@
 #include "relay/derpserver.h"
 
 #include <assert.h>
-#include <assert.h>
 #include <errno.h>
 #include <sodium.h>
 #include <stdio.h>
