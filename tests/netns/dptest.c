@@ -36,6 +36,8 @@
 #include "wire/mapdata.h"
 
 enum { DERP_OFFSET = 1000, REGION = 900, CHURN_MS = 20, EPOCH_MS = 200, OTHERS = 50 };
+/* Keys are there so many epochs before and after their own: a busy machine may hold up one side for seconds. */
+enum { SPARE_EPOCHS = 15 };
 
 struct test {
 	struct loop *loop;
@@ -142,6 +144,11 @@ static void derive(uint8_t key[static AEAD_KEY_SIZE], const char *what)
 	(void)crypto_generichash(key, AEAD_KEY_SIZE, (const uint8_t *)what, strlen(what), NULL, 0);
 }
 
+static uint32_t index_of(bool is_a, int64_t epoch)
+{
+	return (is_a ? 0x12340000 : 0x56780000) + (uint32_t)(epoch & 0x7fff);
+}
+
 /* The keys of an epoch; without --churn there is only epoch 0. */
 static void install_keys(struct test *t, int64_t epoch)
 {
@@ -156,8 +163,8 @@ static void install_keys(struct test *t, int64_t epoch)
 	(void)snprintf(b_to_a, sizeof(b_to_a), "b to a %lld", (long long)epoch);
 	derive(kc.send_key, t->side == 'a' ? a_to_b : b_to_a);
 	derive(kc.recv_key, t->side == 'a' ? b_to_a : a_to_b);
-	kc.local_index = (t->side == 'a' ? 0x12340000 : 0x56780000) + (uint32_t)epoch;
-	kc.remote_index = (t->side == 'a' ? 0x56780000 : 0x12340000) + (uint32_t)epoch;
+	kc.local_index = index_of(t->side == 'a', epoch);
+	kc.remote_index = index_of(t->side != 'a', epoch);
 	kp = keypair_new(&kc);
 	if (!kp)
 		die("keypair", -ENOMEM);
@@ -166,8 +173,7 @@ static void install_keys(struct test *t, int64_t epoch)
 
 static void use_keys(struct test *t, int64_t epoch)
 {
-	must("key", dp_key_use(t->dp, peer_id,
-			       (t->side == 'a' ? 0x12340000 : 0x56780000) + (uint32_t)epoch));
+	must("key", dp_key_use(t->dp, peer_id, index_of(t->side == 'a', epoch)));
 }
 
 static struct filter *accept_all(void)
@@ -258,11 +264,10 @@ static void set_path(struct test *t)
 
 static int64_t epoch_at(struct mono now)
 {
-	return now.ns / (EPOCH_MS * NS_PER_MS) % 0x8000;
+	return now.ns / (EPOCH_MS * NS_PER_MS);
 }
 
-/* Both sides change keys by the same clock: the next ones are installed one epoch ahead, the old
- * ones go one epoch late. */
+/* Both sides change keys by the same clock. */
 static void churn(void *ctx, struct mono now)
 {
 	struct test *t = ctx;
@@ -272,10 +277,9 @@ static void churn(void *ctx, struct mono now)
 	publish_view(t);
 	set_path(t);
 	for (; t->epoch < epoch + 1; t->epoch++) {
-		install_keys(t, t->epoch + 1);
+		install_keys(t, t->epoch + SPARE_EPOCHS);
 		use_keys(t, t->epoch);
-		dp_key_drop(t->dp,
-			    (t->side == 'a' ? 0x12340000 : 0x56780000) + (uint32_t)t->epoch - 2);
+		dp_key_drop(t->dp, index_of(t->side == 'a', t->epoch - SPARE_EPOCHS));
 	}
 	dp_rebind(t->dp);
 	loop_timer_set(t->loop, &t->churn, mono_add_ms(now, CHURN_MS));
@@ -288,8 +292,8 @@ static void publish(struct test *t)
 	if (t->is_churning) {
 		const int64_t epoch = epoch_at(loop_clock());
 
-		install_keys(t, epoch - 1);
-		install_keys(t, epoch);
+		for (int64_t i = epoch - SPARE_EPOCHS; i < epoch + SPARE_EPOCHS; i++)
+			install_keys(t, i);
 		t->epoch = epoch;
 		t->churn = (struct loop_timer){ .fn = churn, .ctx = t };
 		churn(t, loop_clock());
