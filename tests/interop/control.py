@@ -77,7 +77,7 @@ def automatic(control, ours, theirs):
     control.ask("rename", control.node("real")["Key"], "renamed.real.example.com.")
     wait_until("a peer has another name", 10, lambda: ours.peer("renamed") and not ours.peer("real"))
     wait_until("and there is a new one", 10, lambda: len(ours.status()["Peer"]) == n_peers + 1)
-    expect(ours.host.pings(theirs.addr()), "and is the same")
+    expect(ours.host.pings(theirs.addr(), 3), "and is the same")
     control.ask("expire", control.node("real")["Key"])
     wait_until("a peer's key expires", 10, lambda: ours.peer("renamed").get("Expired"))
     control.ask("expire", control.node("ours")["Key"])
@@ -127,7 +127,7 @@ def interactive(lab):
     control = Control(lab.public("control2"), "--require-auth")
     ours = Node(lab.public("visitor")).start()
     ours.ctl("up", "--login-server", control.url, "--timeout", "2s", check=False)
-    url = ours.status()["AuthURL"]
+    url, _ = wait_until("there is a URL to visit", 20, lambda: ours.status()["AuthURL"])
     expect(url.startswith(control.url + "/auth/"), "the URL: " + url)
     expect(control.ask("approve", url) is True, "it is a login of the server")
     wait_until("approved, it runs", 10, lambda: ours.state() == "Running")

@@ -49,7 +49,7 @@ def keys(coord, ada, guest, url):
     coord.ctl("coordinator", "keys", "revoke", coord.ctl("coordinator", "keys", "list").stdout.splitlines()[-1].split()[0])
     for words, key in (("already used", used), ("revoked", revoked), ("auth key", used[:-4] + "0000"), ("auth key", "nonsense")):
         done = guest.ctl("up", "--login-server=" + url, "--auth-key=" + key, "--accept-dns=false", "--netfilter-mode=off",
-                         "--hostname=guest", "--timeout=4s", check=False)
+                         "--hostname=guest", "--timeout=8s", check=False)
         said = (done.stderr + " ".join(guest.status(check=False).get("Health") or [])).lower()
         expect(done.returncode != 0 and guest.state() != "Running", "a key that is no good: %s" % words)
         expect(words in said, "and it is told why: " + said.strip().replace("\n", " ")[:200])
