@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <sodium.h>
+
 #include "coordinator.h"
 #include "daemon/cert.h"
 #include "daemon/coordrole.h"
@@ -241,6 +243,11 @@ int coordconf_parse(struct coordconf *c, const char *row)
 	pool = json_str(&in, o, "Pool4");
 	if (*pool && prefix_parse(&c->pool4, pool, strlen(pool), false) < 0)
 		err = -EBADMSG;
+	if (cJSON_IsString(json_get(o, "KeyPEM"))) {
+		char *secret = json_get(o, "KeyPEM")->valuestring;
+
+		sodium_memzero(secret, strlen(secret));
+	}
 	cJSON_Delete(o);
 	return in.err ? in.err : err;
 }

@@ -9,6 +9,8 @@
 
 #include "coord/mapbuild.h"
 
+enum { HOST_TEXT_MAX = 255 };
+
 uint64_t view_hash(uint64_t h, const void *data, size_t size)
 {
 	const uint8_t *p = data;
@@ -55,13 +57,19 @@ static char *node_name(const struct reg_node *r, const char *domain)
 	return strdup(name);
 }
 
+/* A text that goes to every peer. No honest one is longer than a host name. */
+static char *short_text(const char *s)
+{
+	return strdup(s && strlen(s) <= HOST_TEXT_MAX ? s : "");
+}
+
 /* What peers may know of a node's host: no hardware, no network details. */
 static bool public_host(struct hostinfo *to, const struct hostinfo *from)
 {
-	to->hostname = strdup(from->hostname ? from->hostname : "");
-	to->os = strdup(from->os ? from->os : "");
+	to->hostname = short_text(from->hostname);
+	to->os = short_text(from->os);
 	to->os_version = strdup("");
-	to->version = strdup(from->version ? from->version : "");
+	to->version = short_text(from->version);
 	to->backend_log_id = strdup("");
 	to->peerapi4 = from->peerapi4;
 	to->peerapi6 = from->peerapi6;
@@ -431,7 +439,7 @@ static uint64_t hash_derp(const struct derp_map *m)
 			h = view_hash_str(view_hash_str(h, n->name), n->host_name);
 			h = view_hash_str(view_hash_str(h, n->cert_name), n->ipv4);
 			h = view_hash_str(h, n->ipv6);
-			h = view_hash_i64(h, (int64_t)n->stun_port << 32 | (uint32_t)n->derp_port);
+			h = view_hash_i64(view_hash_i64(h, n->stun_port), n->derp_port); /* -1 = no STUN */
 		}
 	}
 	return h;

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <sodium.h>
+
 /* A reason that json_err_code() knows by its address. */
 static const char no_memory[] = "out of memory";
 
@@ -828,6 +830,7 @@ cJSON *json_tree(struct json_span value)
 	}
 	*dst = 0;
 	tree = cJSON_ParseWithLength(buf, (size_t)(dst - buf));
+	sodium_memzero(buf, (size_t)(dst - buf)); /* an auth key or a private one, perhaps */
 	free(buf);
 	return tree;
 }
