@@ -100,7 +100,7 @@ struct nlmsghdr *rtnl_begin(struct rtnl_req *q, uint16_t type, uint16_t flags, i
 	}
 	nlh = mnl_nlmsg_put_header(q->buf + q->used);
 	nlh->nlmsg_type = type;
-	nlh->nlmsg_flags = (uint16_t)(NLM_F_REQUEST | NLM_F_ACK | flags);
+	nlh->nlmsg_flags = (uint16_t)(NLM_F_REQUEST | flags);
 	nlh->nlmsg_seq = ++q->seq;
 	if (!q->n)
 		q->first_seq = q->seq;
@@ -110,19 +110,20 @@ struct nlmsghdr *rtnl_begin(struct rtnl_req *q, uint16_t type, uint16_t flags, i
 
 void rtnl_end(struct rtnl_req *q, struct nlmsghdr *nlh)
 {
+	q->last = q->used;
 	q->used += ((size_t)nlh->nlmsg_len + 3) & ~(size_t)3; /* NLMSG_ALIGN is signed */
 	q->n++;
 	q->total++;
 }
 
-static void take_ack(struct rtnl_req *q, const struct nlmsghdr *nlh, unsigned *left)
+static void take_answer(struct rtnl_req *q, const struct nlmsghdr *nlh, bool *is_done)
 {
 	const struct nlmsgerr *e = mnl_nlmsg_get_payload(nlh);
 	const uint32_t i = nlh->nlmsg_seq - q->first_seq;
 
 	if (nlh->nlmsg_type != NLMSG_ERROR || i >= q->n)
 		return;
-	(*left)--;
+	*is_done = i == q->n - 1;
 	if (e->error && -e->error != q->tolerate[i] && !q->error) {
 		q->error = e->error;
 		q->error_type = e->msg.nlmsg_type;
@@ -132,14 +133,18 @@ static void take_ack(struct rtnl_req *q, const struct nlmsghdr *nlh, unsigned *l
 int rtnl_flush(struct rtnl_req *q)
 {
 	uint8_t answer[8192] MESH_ALIGNED(8);
-	unsigned left = q->n;
+	bool is_done = q->n == 0;
 	int err;
 
+	/* The kernel carries them out in order and tells every failure; success only of the last is asked for, which
+	 * is also the end: with a thousand routes the answers cost more than the work. */
+	if (q->n)
+		((struct nlmsghdr *)(void *)(q->buf + q->last))->nlmsg_flags |= NLM_F_ACK;
 	if (q->n && mnl_socket_sendto(q->nl, q->buf, q->used) < 0) {
 		q->error = -errno;
-		left = 0;
+		is_done = true;
 	}
-	while (left) {
+	while (!is_done) {
 		ssize_t got = mnl_socket_recvfrom(q->nl, answer, sizeof(answer));
 		int n = (int)got;
 
@@ -150,8 +155,8 @@ int rtnl_flush(struct rtnl_req *q)
 			break;
 		}
 		for (const struct nlmsghdr *nlh = (const void *)answer;
-		     left && mnl_nlmsg_ok(nlh, n); nlh = mnl_nlmsg_next(nlh, &n))
-			take_ack(q, nlh, &left);
+		     !is_done && mnl_nlmsg_ok(nlh, n); nlh = mnl_nlmsg_next(nlh, &n))
+			take_answer(q, nlh, &is_done);
 	}
 	q->used = q->n = 0;
 	err = q->error;

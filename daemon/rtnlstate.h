@@ -24,6 +24,7 @@ struct rtnl_req {
 	/* Requests not sent yet. */
 	uint8_t *buf; /* RTNL_BUF_SIZE */
 	size_t used;
+	size_t last; /* where the last of them begins */
 	unsigned n;
 	uint64_t total; /* requests ever made */
 	uint32_t first_seq;
