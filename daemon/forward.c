@@ -36,7 +36,7 @@ struct forward {
 	bool is_trimmed; /* 'rx' holds no pages */
 	uint32_t overflows[2];
 	struct mono now;
-	uint32_t n_recvs, n_bulk; /* of this wake-up, as relaypace_add() wants them */
+	uint32_t n_recvs, n_bulk; /* of this turn, as relaypace_add() wants them */
 	struct relaypace pace;
 	struct forward_batch batch;
 
@@ -253,16 +253,20 @@ static bool take_udp(struct forward *f, unsigned fam)
 	return n == USOCK_RECV_MAX;
 }
 
-/* Empties the sockets of these families (bits), which take turns. */
-static void take_all(struct forward *f, unsigned families)
+/* One receive from each of these families (bits). Returns those that may have more: the caller looks at
+ * other things in between, as under overload no socket is ever empty. */
+static unsigned take_some(struct forward *f, unsigned families)
 {
-	while (families) {
-		snapshot_quiescent();
-		f->now = loop_clock();
-		for (unsigned fam = 0; fam < 2; fam++)
-			if (families & 1U << fam && !take_udp(f, fam))
-				families &= ~(1U << fam);
-	}
+	unsigned more = 0;
+
+	snapshot_quiescent();
+	f->now = loop_clock();
+	f->n_recvs = f->n_bulk = 0;
+	for (unsigned fam = 0; fam < 2; fam++)
+		if (families & 1U << fam && take_udp(f, fam))
+			more |= 1U << fam;
+	relaypace_add(&f->pace, f->now, f->n_recvs, f->n_bulk);
+	return more;
 }
 
 /* The first worker's: does the work need all of them, or may the others sleep? */
@@ -328,18 +332,14 @@ static void *forward_main(void *arg)
 		if (!ready)
 			continue;
 		f->is_trimmed = false;
-		f->n_recvs = f->n_bulk = 0;
-		take_all(f, ready);
+		ready = take_some(f, ready);
 		spread(f);
-		relaypace_add(&f->pace, f->now, f->n_recvs, f->n_bulk);
-		if (f->n_recvs && f->pace.pause_ns) {
+		if (!ready && f->n_recvs && f->pace.pause_ns) {
 			const struct timespec pause = { .tv_nsec = f->pace.pause_ns };
 
 			(void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
 			/* Neither family waits for the other's pauses to end. */
 			ready = f->families;
-		} else {
-			ready = 0;
 		}
 	}
 	snapshot_thread_leave();

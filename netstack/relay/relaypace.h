@@ -34,7 +34,7 @@ struct relaypace {
 	uint32_t pause_ns; /* before the next read; 0 = none */
 };
 
-/* A wake-up of the worker found 'n_recvs' datagrams or gathered runs, 'n_bulk' of them such runs. Updates
+/* A turn of the worker found 'n_recvs' datagrams or gathered runs, 'n_bulk' of them such runs. Updates
  * 'pause_ns'. */
 void relaypace_add(struct relaypace *p, struct mono now, uint32_t n_recvs, uint32_t n_bulk);
 
