@@ -19,39 +19,14 @@ void key_write(char text[static KEY_TEXT_MAX], enum key_kind kind, const uint8_t
 	sodium_bin2hex(text + n, KEY_TEXT_MAX - n, raw, KEY_SIZE);
 }
 
-/* Value of a hex digit, or -1. */
-static int digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c |= 0x20;
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-/* As sodium_hex2bin(), for what is public: a map has three keys a node. */
-static int public_parse(uint8_t raw[static KEY_SIZE], const char *hex)
-{
-	int bad = 0;
-
-	for (size_t i = 0; i < KEY_SIZE; i++) {
-		const int high = digit(hex[2 * i]), low = digit(hex[2 * i + 1]);
-
-		bad |= high | low;
-		raw[i] = (uint8_t)((unsigned)high << 4 | (unsigned)low);
-	}
-	return bad < 0 ? -1 : 0;
-}
-
 int key_parse(uint8_t raw[static KEY_SIZE], enum key_kind kind, const char *text, size_t len)
 {
 	size_t n = strlen(prefixes[kind]), got = 0;
 	uint8_t tmp[KEY_SIZE];
 	int err = -EBADMSG;
 
-	if (len != n + 64 || memcmp(text, prefixes[kind], n) != 0)
-		return -EBADMSG;
-	if (kind == KEY_PRIVATE ? sodium_hex2bin(tmp, sizeof(tmp), text + n, 64, NULL, &got, NULL) == 0 && got == KEY_SIZE :
-				  public_parse(tmp, text + n) == 0) {
+	if (len == n + 64 && memcmp(text, prefixes[kind], n) == 0 &&
+	    sodium_hex2bin(tmp, sizeof(tmp), text + n, 64, NULL, &got, NULL) == 0 && got == KEY_SIZE) {
 		memcpy(raw, tmp, KEY_SIZE);
 		err = 0;
 	}
