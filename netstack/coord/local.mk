@@ -19,13 +19,15 @@ libnetstack_a_SOURCES += \
 	netstack/coord/policytest.c \
 	netstack/coord/policyview.c \
 	netstack/coord/regjoin.c \
+	netstack/coord/regname.c \
 	netstack/coord/registry.c netstack/coord/registry.h netstack/coord/registryint.h \
 	netstack/coord/regrows.c
 
 check_PROGRAMS += \
 	tests/unit/test_ctlserver \
 	tests/unit/test_policies \
-	tests/unit/test_policyfile
+	tests/unit/test_policyfile \
+	tests/unit/test_registry
 
 # A control server without transport and its clients, for tests.
 check_LIBRARIES += tests/libcoordtest.a

@@ -11,6 +11,8 @@
 #include "coord/ipset.h"
 #include "coord/registryint.h"
 
+enum { ROW_KEY_LEN = 2 }; /* table and id */
+
 static const char KEY_TEXT[] = "hskey-auth-";
 
 bool reg_push(void ***list, size_t *n, void *item)
@@ -47,6 +49,9 @@ struct registry *registry_new(const struct registry_cfg *cfg, const struct env *
 	r->lazy_at = MONO_NEVER;
 	map_init(&r->by_key, KEY_SIZE, REG_NODES_MAX, env);
 	map_init(&r->by_ip, sizeof(struct ip), 2 * (size_t)REG_NODES_MAX, env);
+	map_init(&r->by_name, sizeof(struct reg_name), REG_NODES_MAX, env);
+	/* Not bounded by itself: a row that is not queued would be lost. */
+	map_init(&r->row_at, ROW_KEY_LEN * sizeof(int64_t), SIZE_MAX, env);
 	return r;
 }
 
@@ -154,6 +159,8 @@ void registry_free(struct registry *r)
 	free(r->pending);
 	map_wipe(&r->by_key);
 	map_wipe(&r->by_ip);
+	map_wipe(&r->by_name);
+	map_wipe(&r->row_at);
 	reg_batch_wipe(&r->batch);
 	free(r->events);
 	free(r);
@@ -176,28 +183,39 @@ uint64_t registry_n_writes(const struct registry *r)
 	return r->n_writes;
 }
 
+/* Room for one more row of the batch, as in reg_push(). */
+static bool room_for_row(struct reg_batch *b)
+{
+	struct reg_write *rows;
+
+	if (b->n_rows & (b->n_rows - 1))
+		return true;
+	rows = realloc(b->rows, (b->n_rows ? 2 * b->n_rows : 1) * sizeof(*rows));
+	if (!rows)
+		return false;
+	b->rows = rows;
+	return true;
+}
+
 int registry_write(struct registry *r, enum reg_table table, int64_t id, const char *data)
 {
-	struct reg_write w = { .table = table, .id = id }, *rows;
+	struct reg_write w = { .table = table, .id = id };
+	const int64_t key[ROW_KEY_LEN] = { table, id };
+	const uintptr_t at = (uintptr_t)map_get(&r->row_at, key); /* from 1 */
 
 	r->n_writes++;
 	if (data && !(w.data = strdup(data)))
 		return -ENOMEM;
-	/* The last word on a row counts. */
-	for (size_t i = 0; i < r->batch.n_rows; i++) {
-		if (r->batch.rows[i].table == table && r->batch.rows[i].id == id) {
-			reg_write_wipe(&r->batch.rows[i]);
-			r->batch.rows[i].data = w.data;
-			return 0;
-		}
+	if (at) { /* the last word on a row counts */
+		reg_write_wipe(&r->batch.rows[at - 1]);
+		r->batch.rows[at - 1].data = w.data;
+		return 0;
 	}
-	rows = realloc(r->batch.rows, (r->batch.n_rows + 1) * sizeof(*rows));
-	if (!rows) {
+	if (!room_for_row(&r->batch) || map_put(&r->row_at, key, (void *)(r->batch.n_rows + 1)) != 0) {
 		reg_write_wipe(&w);
 		return -ENOMEM;
 	}
-	r->batch.rows = rows;
-	rows[r->batch.n_rows++] = w;
+	r->batch.rows[r->batch.n_rows++] = w;
 	return 0;
 }
 
@@ -269,6 +287,7 @@ bool registry_take_batch(struct registry *r, struct mono now, struct reg_batch *
 		return false;
 	*out = r->batch;
 	r->batch = (struct reg_batch){ 0 };
+	map_wipe(&r->row_at);
 	out->ticket = ++r->ticket;
 	return true;
 }
@@ -460,12 +479,10 @@ struct reg_node *registry_node_by_key(const struct registry *r, const struct nod
 
 struct reg_node *registry_node_by_name(const struct registry *r, const char *name)
 {
+	struct reg_node *n = reg_named(r, name);
 	struct ip ip;
 
-	for (size_t i = 0; i < r->n_nodes; i++)
-		if (strcmp(r->nodes[i]->name, name) == 0)
-			return r->nodes[i];
-	return ip_parse(&ip, name, strlen(name)) == 0 ? map_get(&r->by_ip, &ip) : NULL;
+	return !n && ip_parse(&ip, name, strlen(name)) == 0 ? map_get(&r->by_ip, &ip) : n;
 }
 
 size_t registry_n_nodes(const struct registry *r)
@@ -515,20 +532,28 @@ void reg_dirty(struct registry *r, struct mono now, struct reg_node *n)
 		r->lazy_at = mono_add_s(now, REG_LAZY_S);
 }
 
+/* Takes a node out of the indexes. */
+static void forget(struct registry *r, const struct reg_node *n)
+{
+	(void)map_del(&r->by_key, n->key.b);
+	(void)map_del(&r->by_ip, &n->ip4);
+	(void)map_del(&r->by_ip, &n->ip6);
+	reg_name_del(r, n);
+}
+
 bool reg_insert_node(struct registry *r, struct reg_node *n)
 {
 	size_t at;
 
 	if (r->n_nodes >= REG_NODES_MAX || map_get(&r->by_key, n->key.b) || map_get(&r->by_ip, &n->ip4) ||
-	    map_get(&r->by_ip, &n->ip6) || registry_node(r, n->id))
+	    map_get(&r->by_ip, &n->ip6) || strlen(n->name) > REG_NAME_MAX || reg_named(r, n->name) ||
+	    registry_node(r, n->id))
 		return false;
 	if (!REG_PUSH(r->nodes, r->n_nodes, n))
 		return false;
 	if (map_put(&r->by_key, n->key.b, n) != 0 || (ip_is_set(&n->ip4) && map_put(&r->by_ip, &n->ip4, n) != 0) ||
-	    (ip_is_set(&n->ip6) && map_put(&r->by_ip, &n->ip6, n) != 0)) {
-		(void)map_del(&r->by_key, n->key.b);
-		(void)map_del(&r->by_ip, &n->ip4);
-		(void)map_del(&r->by_ip, &n->ip6);
+	    (ip_is_set(&n->ip6) && map_put(&r->by_ip, &n->ip6, n) != 0) || !reg_name_put(r, n)) {
+		forget(r, n);
 		r->n_nodes--;
 		return false;
 	}
@@ -585,7 +610,7 @@ bool registry_knows_machine(const struct registry *r, const struct machine_key *
 	return false;
 }
 
-/* ---- addresses and names ---- */
+/* ---- addresses ---- */
 
 /* Network and broadcast address, the resolver's /24, and ChromeOS's range are never given (coordinator 5). */
 static bool ip_is_reserved(const struct prefix *pool, const struct ip *ip)
@@ -631,59 +656,6 @@ bool reg_alloc_ips(struct registry *r, struct ip *ip4, struct ip *ip6)
 	return true;
 }
 
-void reg_sanitize(char out[static REG_NAME_MAX + 1], const char *hostname)
-{
-	size_t n = 0;
-
-	/* Only the first label counts; what is not a letter or digit becomes one '-'. */
-	for (; *hostname && *hostname != '.' && n < REG_NAME_MAX; hostname++) {
-		char c = *hostname;
-
-		if (c >= 'A' && c <= 'Z')
-			c = (char)(c | 32);
-		if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'))
-			out[n++] = c;
-		else if (n && out[n - 1] != '-' && c != '\'')
-			out[n++] = '-';
-	}
-	while (n && out[n - 1] == '-')
-		n--;
-	out[n] = '\0';
-	if (!n || strcmp(out, "localhost") == 0)
-		memcpy(out, "node", 5);
-}
-
-static bool name_taken(const struct registry *r, const char *name, const struct reg_node *self)
-{
-	for (size_t i = 0; i < r->n_nodes; i++)
-		if (r->nodes[i] != self && strcmp(r->nodes[i]->name, name) == 0)
-			return true;
-	return false;
-}
-
-char *reg_unique_name(const struct registry *r, const char *hostname, const struct reg_node *self)
-{
-	char base[REG_NAME_MAX + 1], name[REG_NAME_MAX + 1];
-
-	reg_sanitize(base, hostname);
-	memcpy(name, base, sizeof(name));
-	for (unsigned k = 1; name_taken(r, name, self); k++) {
-		char digits[12];
-		size_t len = strlen(base), n = 0;
-
-		for (unsigned v = k; v; v /= 10)
-			digits[n++] = (char)('0' + v % 10);
-		if (len > REG_NAME_MAX - 1 - n)
-			len = REG_NAME_MAX - 1 - n;
-		memcpy(name, base, len);
-		name[len++] = '-';
-		while (n)
-			name[len++] = digits[--n];
-		name[len] = '\0';
-	}
-	return strdup(name);
-}
-
 /* ---- administration ---- */
 
 static bool good_name(const char *s)
@@ -698,17 +670,14 @@ static bool good_name(const char *s)
 
 int registry_rename(struct registry *r, struct reg_node *n, const char *name)
 {
-	char *copy;
+	const struct reg_node *have = reg_named(r, name);
 
 	if (!good_name(name))
 		return -EINVAL;
-	if (name_taken(r, name, n))
+	if (have && have != n)
 		return -EEXIST;
-	copy = strdup(name);
-	if (!copy)
+	if (!reg_name_set(r, n, strdup(name)))
 		return -ENOMEM;
-	free(n->name);
-	n->name = copy;
 	n->named_by_admin = true;
 	reg_touch(r, n);
 	return reg_save_node(r, n) ? 0 : -ENOMEM;
@@ -777,9 +746,7 @@ int registry_delete(struct registry *r, struct reg_node *n)
 	if (err)
 		return err;
 	reg_event(r, &n->key, false);
-	(void)map_del(&r->by_key, n->key.b);
-	(void)map_del(&r->by_ip, &n->ip4);
-	(void)map_del(&r->by_ip, &n->ip6);
+	forget(r, n);
 	for (size_t i = 0; i < r->n_nodes; i++) {
 		if (r->nodes[i] == n) {
 			remove_at((void **)r->nodes, &r->n_nodes, i);
@@ -862,16 +829,9 @@ static bool update_host(struct registry *r, struct reg_node *n, const struct hos
 	keep_netinfo(&copy, &n->host);
 	hostinfo_wipe(&n->host);
 	n->host = copy;
-	if (renamed) {
-		char *name = reg_unique_name(r, host->hostname, n);
-
-		if (name) {
-			free(n->name);
-			n->name = name;
-			/* At once: another node may take the old name, and a database with both could not be. */
-			(void)reg_save_node(r, n);
-		}
-	}
+	/* At once: another node may take the old name, and a database with both could not be. */
+	if (renamed && reg_name_set(r, n, reg_unique_name(r, host->hostname, n)))
+		(void)reg_save_node(r, n);
 	return true;
 }
 

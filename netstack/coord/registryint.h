@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* Inside of the registry: shared by registry.c (state and administration), regjoin.c (registration) and
- * regrows.c (rows), and by nothing else. */
+ * regrows.c (rows), regname.c (names), and by nothing else. */
 #ifndef NETSTACK_COORD_REGISTRYINT_H
 #define NETSTACK_COORD_REGISTRYINT_H
 
 #include "base/map.h"
 #include "coord/registry.h"
+
+/* Key of the index by name: filled up with zeros. */
+struct reg_name {
+	char text[REG_NAME_MAX + 1];
+};
 
 struct registry {
 	struct registry_cfg cfg;
@@ -20,9 +25,11 @@ struct registry {
 	size_t n_pending;
 	struct map by_key; /* node key -> node */
 	struct map by_ip;  /* struct ip -> node */
+	struct map by_name; /* struct reg_name -> node */
 	int64_t next_user, next_key, next_node;
 	struct ip last4, last6;  /* given last */
 	struct reg_batch batch;  /* being collected */
+	struct map row_at;       /* table and id -> index in it, from 1 */
 	uint64_t ticket;         /* of the last batch taken */
 	uint64_t durable;        /* batches up to this are stored */
 	uint64_t n_writes;       /* rows that were to be queued */
@@ -80,6 +87,14 @@ void reg_dirty(struct registry *r, struct mono now, struct reg_node *n);
 void reg_event(struct registry *r, const struct node_key *key, bool member);
 /* A free pair of addresses. False: the pool is used up. */
 bool reg_alloc_ips(struct registry *r, struct ip *ip4, struct ip *ip6);
+/* The node of that name, or null. */
+struct reg_node *reg_named(const struct registry *r, const char *name);
+/* The index by name: adds a node (false: out of memory), takes one out. */
+bool reg_name_put(struct registry *r, struct reg_node *n);
+void reg_name_del(struct registry *r, const struct reg_node *n);
+/* Renames a node that is in the index. Takes 'name', which nobody else has; null is for a failed copy. False: out of
+ * memory, the old name stays. */
+bool reg_name_set(struct registry *r, struct reg_node *n, char *name);
 /* A unique label made from a host name. Null: out of memory. 'self' may keep its own. */
 char *reg_unique_name(const struct registry *r, const char *hostname, const struct reg_node *self);
 /* Copies what a node says of itself, lists cut to what is kept. 0 or -ENOMEM. */
