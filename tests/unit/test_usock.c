@@ -297,8 +297,13 @@ static void usock_sharers_are_gathered_and_spread(void **state)
 	/* 64 senders that all meet one of three sockets by chance: 1 in 10^30. */
 	assert_true(n_reached(socks, &to, &rx) > 1);
 	for (int i = 0; i < 2; i++) {
-		if (usock_gather(&socks[0], true) < 0)
-			break; /* a kernel that cannot go back: nothing has changed */
+		const int err = usock_gather(&socks[0], true);
+
+		if (i == 0 && err == -ENOPROTOOPT) {
+			print_message("this kernel cannot go back: nothing is gathered\n");
+			break;
+		}
+		assert_int_equal(err, 0);
 		assert_int_equal(n_reached(socks, &to, &rx), 1);
 		assert_int_equal(usock_gather(&socks[0], true), 0); /* again is no error */
 		assert_int_equal(n_reached(socks, &to, &rx), 1);
