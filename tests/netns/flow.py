@@ -16,7 +16,7 @@ import time
 from lab import Failure, expect, wait_until
 
 RECORD = 256
-WITNESS_GRAIN_S = 0.1
+WITNESS_GRAIN_S, WITNESS_GONE_S = 0.1, 20
 RTO_S = 0.25
 
 
@@ -195,8 +195,15 @@ class Witness(UdpFlow):
         super().__init__(host.lab.wan, host, "198.51.100.254", host.addr, port=7790)
 
     def stood_still(self, since, until=None):
-        """Seconds of its longest silence, 0 when it had none worth the name."""
+        """Seconds of its longest silence, 0 when it had none worth the name. A machine that stood still goes on: a
+        witness that is not heard any more has ended, and excuses nothing."""
+        now = time.monotonic()
         gap = self.silence(since, until)
+        self.check()
+        while not self.arrived_since(now):
+            if time.monotonic() > now + WITNESS_GONE_S:
+                raise Failure("the witness is not heard any more: nothing tells how long the machine stood still")
+            time.sleep(self.every_s)
         return gap if gap > WITNESS_GRAIN_S else 0
 
     def wait(self, what, limit_s, probe, since, every_s=0.05):

@@ -4,38 +4,13 @@
 
     coord (coordinator, DERP, STUN), alice    both on the public network
 """
-import http.client
 import json
-import socket
 import time
 
-from lab import Lab, expect, say, wait_until
-from node import Node
+from lab import Lab, expect, wait_until
+from node import Node, local_post
 
 SOON_S = 20
-
-
-class Api(http.client.HTTPConnection):
-    """The local API of a node, spoken to by this process."""
-
-    def __init__(self, node):
-        super().__init__("local-tailscaled.sock", timeout=20)
-        self.path = node.socket
-
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self.path)
-
-
-def post(node, verb, body=""):
-    api = Api(node)
-    api.request("POST", "/localapi/v0/" + verb, body=body)
-    answer = api.getresponse()
-    text = answer.read().decode()
-    api.close()
-    say("+ [%s] POST %s: %d %s" % (node.name, verb, answer.status, text[:200]))
-    return answer.status
 
 
 def identity(node):
@@ -75,10 +50,10 @@ def main():
         key, addrs = identity(alice)
 
         # Somebody else asks for a login of a member, as the stock daemon would be asked: a new key, a URL to visit.
-        expect(post(alice, "login-interactive") == 204, "a later login is begun")
+        expect(local_post(alice, "login-interactive") == 204, "a later login is begun")
         page = login_url(alice)
         expect(page.startswith(url + "/register/"), "it is the coordinator's: " + page)
-        expect(post(alice, "login-interactive") == 204 and login_url(alice) == page, "asked again: the same URL")
+        expect(local_post(alice, "login-interactive") == 204 and login_url(alice) == page, "asked again: the same URL")
         coord.ctl("coordinator", "nodes", "approve", page.rsplit("/", 1)[1])
         wait_until("alice runs under a new key", SOON_S,
                    lambda: alice.state() == "Running" and identity(alice)[0] != key)
@@ -88,17 +63,17 @@ def main():
         alice.ctl("logout")
         secret = coord.key()
         prefs = {"WantRunning": True, "ControlURL": url, "Hostname": "alice", "CorpDNS": True, "NetfilterMode": 2}
-        expect(post(alice, "start", json.dumps({"AuthKey": secret, "UpdatePrefs": prefs})) == 204, "start with a key")
+        expect(local_post(alice, "start", json.dumps({"AuthKey": secret, "UpdatePrefs": prefs})) == 204, "start with a key")
         wait_until("alice has joined", SOON_S, lambda: alice.state() == "Running")
         key = identity(alice)[0]
-        expect(post(alice, "login-interactive") == 204, "the second request")
+        expect(local_post(alice, "login-interactive") == 204, "the second request")
         time.sleep(2)  # nothing may come of it
         expect(not alice.status()["AuthURL"] and identity(alice)[0] == key, "and nothing more happens")
         expect(in_memory(alice, url) > 0, "her memory can be looked through")
         for text in (first, secret):
             n = in_memory(alice, text.split("-")[3])
             expect(n == 0, "a key that was used is not in it: %d times" % n)
-        expect(post(alice, "login-interactive") == 204, "a third one is one of its own")
+        expect(local_post(alice, "login-interactive") == 204, "a third one is one of its own")
         expect(login_url(alice).startswith(url + "/register/"), "with its URL")
 
 

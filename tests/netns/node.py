@@ -46,14 +46,26 @@ class _Unix(http.client.HTTPConnection):
 def local_api(node, path):
     """The body of GET /localapi/v0/PATH of a node, ours or real; "" when nobody answers. For polling: it starts no
     process."""
-    connection = _Unix(node.socket)
     try:
-        connection.request("GET", "/localapi/v0/" + path)
-        answer = connection.getresponse()
-        body = answer.read().decode()
-        return body if answer.status == 200 else ""
+        status, body = _request(node, "GET", path)
+        return body if status == 200 else ""
     except (OSError, http.client.HTTPException):
         return ""
+
+
+def local_post(node, path, body=""):
+    """The status code of POST /localapi/v0/PATH, as a program asks that is not meshctl."""
+    status, text = _request(node, "POST", path, body)
+    say("+ [%s] POST %s: %d %s" % (node.name, path, status, text[:200]))
+    return status
+
+
+def _request(node, method, path, body=None):
+    connection = _Unix(node.socket)
+    try:
+        connection.request(method, "/localapi/v0/" + path, body=body)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
     finally:
         connection.close()
 
