@@ -8,8 +8,9 @@ import json
 import os
 import shlex
 import subprocess
+import time
 
-from lab import Lab, expect, wait_until
+from lab import Host, Lab, expect, wait_until
 from node import TIMED_OUT, Node
 
 FAILED = 1
@@ -84,6 +85,37 @@ def policy(coord, alice, bob):
     tests = OPEN.rstrip()[:-1] + '  "tests": [{"src": "admin@", "deny": ["100.64.0.1:443"]}],\n}\n'
     coord.refuses(FAILED, "4:13: test failed", "coordinator", "policy", "set", "-", input=tests)
     expect(coord.ctl("coordinator", "policy", "get").stdout == OPEN, "a failing test of the file keeps the old policy")
+
+
+def subnet(coord, alice, bob):
+    """Routes of bob to a host behind him, under a policy that lets everybody go everywhere: what he announces counts when
+    it is approved, for those who accept it."""
+    behind, lan = Host(coord.lab, "behind"), "192.0.2.0/24"
+    bob.host.ip("link add lan0 type veth peer name eth0 netns " + behind.ns)
+    for host, dev, addr in ((bob.host, "lan0", "192.0.2.1"), (behind, "eth0", "192.0.2.7")):
+        host.ip("addr add %s/24 dev %s" % (addr, dev))
+        host.ip("link set %s up" % dev)
+    behind.ip("route add default via 192.0.2.1")
+    bob.host.sysctl("net.ipv4.ip_forward", 1)
+    wait_until("bob reaches the host behind him", 20, lambda: bob.host.pings("192.0.2.7"))
+
+    def routed():
+        return lan in alice.host.run("ip", "route", "show", "table", "52", quiet=True).stdout
+    bob.ctl("set", "--advertise-routes=" + lan)
+    alice.ctl("set", "--accept-routes")
+    time.sleep(SOON_S)
+    expect(not routed(), "a route that nobody approved is not used")
+    alice.ctl("set", "--accept-routes=false")
+    coord.ctl("coordinator", "nodes", "routes", "bob", lan)
+    soon("alice is told that she does not use it", lambda: any(
+        "--accept-routes is false" in text for text in alice.status()["Health"] or []))
+    expect(not routed(), "nor one that she does not accept")
+    alice.ctl("set", "--accept-routes")
+    wait_until("alice reaches the host behind bob", 20, lambda: alice.host.pings("192.0.2.7"))
+    wait_until("and it reaches her", 20, lambda: behind.pings(alice.addr()))
+    coord.ctl("coordinator", "nodes", "routes", "bob", "")
+    soon("withdrawn, it is gone", lambda: not routed())
+    expect(not alice.host.pings("192.0.2.7"), "and what is behind him is out of reach")
 
 
 def ephemeral(coord, bob, carl, url):
@@ -225,6 +257,7 @@ def main():
         bob.up(url, coord.key())
         nodes(coord, alice, bob, url)
         policy(coord, alice, bob)
+        subnet(coord, alice, bob)
         ephemeral(coord, bob, carl, url)
         switch(coord, alice, bob, url)
         refusals(coord, url)
