@@ -22,6 +22,7 @@
 #include "path/ladder.h"
 #include "path/pathself.h"
 #include "path/portmapper.h"
+#include "policy/hostroutes.h"
 #include "relay/derpclient.h"
 #include "relay/relayclient.h"
 #include "relay/relayserver.h"
@@ -175,6 +176,7 @@ struct engine {
 	struct epeer *dirty_last;
 	bool view_due;              /* the whole view has to be told, and ... */
 	bool host_due;              /* ... all routes of the host; else: */
+	struct hostroutes hostroutes; /* what those told last stand for */
 	struct engine_change {      /* what came and went since they were told */
 		struct peer_id added[ENGINE_CHANGE_MAX], gone[ENGINE_CHANGE_MAX];
 		struct routes_entry gone_routes[ENGINE_CHANGE_ROUTES];

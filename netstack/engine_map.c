@@ -251,7 +251,7 @@ static void publish_host(struct engine *e)
 		addrs[o->host.n_addrs++] = self->addrs[i];
 	o->host.addrs = addrs;
 	o->host.routes = routes;
-	o->host.n_routes = n;
+	o->host.n_routes = hostroutes_all(&e->hostroutes, routes, n);
 }
 
 /* ---- changes of few peers ---- */
@@ -289,15 +289,29 @@ void em_gone(struct engine *e, const struct epeer *p)
 		e->view_due = e->host_due = true;
 }
 
+/* Routes of the host that come and go. */
+struct host_change {
+	struct prefix in[ENGINE_CHANGE_ROUTES], out[ENGINE_CHANGE_ROUTES];
+	size_t n_in, n_out;
+};
+
+static struct prefix *copy_prefixes(const struct prefix *list, size_t n)
+{
+	struct prefix *copy = calloc(n + 1, sizeof(*copy));
+
+	if (copy && n)
+		memcpy(copy, list, n * sizeof(*copy));
+	return copy;
+}
+
 /* The two outputs for what came and went; false: it takes the whole view. */
-static bool push_change(struct engine *e, struct mono now, const struct routes_entry *added, size_t n_added,
-			struct routes *routes)
+static bool push_change(struct engine *e, struct mono now, const struct host_change *hc, struct routes *routes)
 {
 	const struct engine_change *c = &e->change;
 	struct engine_out *v = eq_push(e, ENGINE_VIEW, NULL, 0), *h = v ? eq_push(e, ENGINE_HOST, NULL, 0) : NULL;
 	struct engine_view_peer *peers = calloc(c->n_added + 1, sizeof(*peers));
 	struct peer_id *gone = calloc(c->n_gone + 1, sizeof(*gone));
-	struct prefix *in = calloc(n_added + 1, sizeof(*in)), *out = calloc(c->n_gone_routes + 1, sizeof(*out));
+	struct prefix *in = copy_prefixes(hc->in, hc->n_in), *out = copy_prefixes(hc->out, hc->n_out);
 
 	if (v) {
 		CONTAINER_OF(v, struct engine_item, out)->owned[0] = peers;
@@ -321,10 +335,8 @@ static bool push_change(struct engine *e, struct mono now, const struct routes_e
 		return false; /* no memory: the outputs are empty, the whole view follows them */
 	for (size_t i = 0; i < c->n_gone; i++)
 		gone[v->view.n_gone++] = c->gone[i];
-	for (size_t i = 0; i < c->n_gone_routes; i++)
-		out[h->host.n_gone++] = c->gone_routes[i].prefix;
-	for (size_t i = 0; i < n_added; i++)
-		in[h->host.n_routes++] = added[i].prefix;
+	h->host.n_routes = hc->n_in;
+	h->host.n_gone = hc->n_out;
 	for (size_t i = 0; i < c->n_added; i++) {
 		struct epeer *p = ep_get(e, c->added[i]);
 
@@ -340,6 +352,7 @@ static bool publish_change(struct engine *e, struct mono now)
 {
 	const struct engine_change *c = &e->change;
 	struct routes_entry added[ENGINE_CHANGE_ROUTES];
+	struct host_change hc;
 	struct routes *routes;
 	size_t n = 0;
 
@@ -351,11 +364,17 @@ static bool publish_change(struct engine *e, struct mono now)
 		if (p && !add_routes(e, p, added, &n))
 			return false;
 	}
+	for (hc.n_in = 0; hc.n_in < n; hc.n_in++)
+		hc.in[hc.n_in] = added[hc.n_in].prefix;
+	for (hc.n_out = 0; hc.n_out < c->n_gone_routes; hc.n_out++)
+		hc.out[hc.n_out] = c->gone_routes[hc.n_out].prefix;
+	if (!hostroutes_change(&e->hostroutes, hc.in, &hc.n_in, hc.out, &hc.n_out))
+		return false;
 	routes = routes_patch(e->routes, c->gone_routes, c->n_gone_routes, added, n);
 	if (!routes)
 		return false;
 	e->routes = routes;
-	return push_change(e, now, added, n, routes);
+	return push_change(e, now, &hc, routes);
 }
 
 void engine_view_failed(struct engine *e, bool is_change)

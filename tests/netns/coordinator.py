@@ -18,12 +18,19 @@ SOON_S = 1       # changes reach nodes within a second
 NAME = "mesh.example.com"
 
 CLOSED = '{\n  "tagOwners": {"tag:web": ["admin@"]},\n  "grants": [{"src": ["tag:web"], "dst": ["tag:web"], "ip": ["*"]}],\n}\n'
+RANGE6 = "fd7a:115c:a1e0::/48"
 OPEN = CLOSED.replace("tag:web\"], \"dst\": [\"tag:web", "*\"], \"dst\": [\"*")
 
 
 def soon(what, probe):
     """The time counts from the return of the command before."""
     wait_until(what, SOON_S, probe, every_s=0.01)
+
+
+def routes(node):
+    """Where the node's host sends what is for the mesh."""
+    return {row.split()[0] for family in ("-4", "-6") for row in node.host.run(
+        "ip", family, "route", "show", "table", "52", check=False, quiet=True).stdout.splitlines()}
 
 
 def keys(coord):
@@ -78,10 +85,14 @@ def policy(coord, alice, bob):
     expect("can no longer talk" in said, "set says what it cuts: " + said.strip())
     soon("alice has lost bob", lambda: not alice.peer("bob"))
     soon("bob has lost alice", lambda: not bob.peer("alice"))
+    soon("no route of her host's is left", lambda: not routes(alice))
     expect(coord.ctl("coordinator", "policy", "get").stdout == CLOSED, "get gives the text as it was set")
     coord.ctl("coordinator", "policy", "set", "-", input=OPEN)
     soon("alice has bob again", lambda: alice.peer("bob"))
     wait_until("and reaches him", 20, lambda: alice.host.pings(bob.addr()))
+    expect({r for r in routes(alice) if ":" in r} == {RANGE6} and bob.addr() in routes(alice),
+           "by IPv6 one route leads to all, by IPv4 one to each: %s" % sorted(routes(alice)))
+    expect(alice.host.pings(bob.status()["TailscaleIPs"][1]), "by IPv6 too")
     tests = OPEN.rstrip()[:-1] + '  "tests": [{"src": "admin@", "deny": ["100.64.0.1:443"]}],\n}\n'
     coord.refuses(FAILED, "4:13: test failed", "coordinator", "policy", "set", "-", input=tests)
     expect(coord.ctl("coordinator", "policy", "get").stdout == OPEN, "a failing test of the file keeps the old policy")
