@@ -99,7 +99,7 @@ void engine_closed(struct engine *e, struct mono now, uint32_t stream, const cha
 	s->id = 0;
 	switch (was.owner) {
 	case ENGINE_OWNER_CTL:
-		ctlclient_failed(e->ctl, now, was.inner, reason);
+		ctlclient_closed(e->ctl, now, was.inner, reason);
 		break;
 	case ENGINE_OWNER_DERP:
 		derpclient_closed(&e->derp, now, was.inner, reason);

@@ -569,7 +569,7 @@ static void open_stream(struct engine *e, struct mono now, const struct ctlclien
 
 	if (!o) {
 		edp_forget(e, id);
-		ctlclient_failed(e->ctl, now, c->id, "too many streams");
+		ctlclient_closed(e->ctl, now, c->id, "too many streams");
 		return;
 	}
 	a = &CONTAINER_OF(o, struct engine_item, out)->addr;

@@ -150,12 +150,12 @@ void ctlclient_set_disco(struct ctlclient *c, struct mono now, const struct disc
 void ctlclient_set_endpoints(struct ctlclient *c, struct mono now, const struct ep *eps, const uint8_t *types,
 			     size_t n);
 
-/* Stream events. Unknown ids are ignored (the stream was closed meanwhile). After failed and closed the stream
- * is gone without a CTLCLIENT_OUT_CLOSE. 'reason' is a short text for messages. */
+/* Stream events. Unknown ids are ignored (the stream was closed meanwhile). After closed, which also
+ * tells that a stream could not be opened, it is gone without a CTLCLIENT_OUT_CLOSE. 'reason' is a short text for
+ * messages. */
 void ctlclient_connected(struct ctlclient *c, struct mono now, uint32_t id);
-void ctlclient_failed(struct ctlclient *c, struct mono now, uint32_t id, const char *reason);
 void ctlclient_input(struct ctlclient *c, struct mono now, uint32_t id, const uint8_t *buf, size_t size);
-void ctlclient_closed(struct ctlclient *c, struct mono now, uint32_t id);
+void ctlclient_closed(struct ctlclient *c, struct mono now, uint32_t id, const char *reason);
 
 bool ctlclient_poll(struct ctlclient *c, struct mono now, struct ctlclient_out *out);
 struct mono ctlclient_deadline(const struct ctlclient *c);

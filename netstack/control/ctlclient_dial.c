@@ -541,18 +541,11 @@ static void give_up(struct ctlclient *c, struct mono now, struct ctl_stream *s, 
 	stream_gone(c, now, s, reason);
 }
 
-void ctlclient_failed(struct ctlclient *c, struct mono now, uint32_t id, const char *reason)
-{
-	struct ctl_stream *s = find(c, id);
-
-	if (s)
-		stream_gone(c, now, s, reason);
-}
-
-void ctlclient_closed(struct ctlclient *c, struct mono now, uint32_t id)
+void ctlclient_closed(struct ctlclient *c, struct mono now, uint32_t id, const char *reason)
 {
 	struct ctl_stream *s = find(c, id);
 	enum http1_event ev;
+	char text[160];
 
 	if (!s)
 		return;
@@ -562,10 +555,11 @@ void ctlclient_closed(struct ctlclient *c, struct mono now, uint32_t id)
 		key_answer(c, now, s);
 		return;
 	}
-	if (s->upgraded && s->kind != CTL_STREAM_CONN)
-		stream_gone(c, now, s, "closed during the handshake (the server may not accept this version)");
-	else
-		stream_gone(c, now, s, "closed by the server");
+	(void)snprintf(text, sizeof(text), "%s%s", reason,
+		       s->upgraded && s->kind != CTL_STREAM_CONN ?
+			       " during the handshake (it may not accept this version)" :
+			       "");
+	stream_gone(c, now, s, text);
 }
 
 void ctlclient_input(struct ctlclient *c, struct mono now, uint32_t id, const uint8_t *buf, size_t size)

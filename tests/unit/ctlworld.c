@@ -197,7 +197,7 @@ static void on_upgrade(struct world *w, struct link *l)
 		bytes_wipe(&out);
 		if (l->open) {
 			l->open = false;
-			ctlclient_closed(w->c, w->now, l->id);
+			ctlclient_closed(w->c, w->now, l->id, "closed by the server");
 		}
 		return;
 	}
@@ -226,7 +226,7 @@ static void on_http(struct world *w, struct link *l)
 		to_client(w, l, text, strlen(text));
 		if (!w->no_key && l->open) {
 			l->open = false;
-			ctlclient_closed(w->c, w->now, l->id);
+			ctlclient_closed(w->c, w->now, l->id, "closed by the server");
 		}
 	} else if (strcmp(path, "/ts2021") == 0) {
 		on_upgrade(w, l);
@@ -269,7 +269,7 @@ static void on_open(struct world *w, const struct ctlclient_out *o)
 		return;
 	if (o->tls == CTLCLIENT_PLAIN ? w->refuse_plain : w->refuse_tls) {
 		l->open = false;
-		ctlclient_failed(w->c, w->now, o->id, "connection refused");
+		ctlclient_closed(w->c, w->now, o->id, "connection refused");
 	} else {
 		ctlclient_connected(w->c, w->now, o->id);
 	}

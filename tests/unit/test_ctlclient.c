@@ -582,6 +582,21 @@ static void ctlclient_watchdog(void **state)
 	assert_true(w->status.is_live);
 }
 
+static void ctlclient_says_where_the_server_hung_up(void **state)
+{
+	struct world *w = *state;
+	struct link *l;
+
+	ctlworld_start(w, URL, "k");
+	l = w->conn;
+	l->open = false;
+	w->server.b[5] ^= 1; /* it takes no initiation that is for its old key */
+	ctlclient_closed(w->c, w->now, l->id, "closed by the server");
+	ctlworld_pass(w, 1000);
+	assert_false(w->status.is_live);
+	assert_non_null(strstr(w->error, "closed by the server during the handshake (it may not accept this version)"));
+}
+
 static void ctlclient_reconnects(void **state)
 {
 	struct world *w = *state;
@@ -590,7 +605,7 @@ static void ctlclient_reconnects(void **state)
 	ctlworld_start(w, URL, "k");
 	l = w->conn;
 	l->open = false;
-	ctlclient_closed(w->c, w->now, l->id);
+	ctlclient_closed(w->c, w->now, l->id, "closed by the server");
 	ctlworld_drive(w);
 	assert_false(w->status.is_live);
 	assert_string_equal(w->error, "the connection to the server was lost: closed by the server");
@@ -873,6 +888,7 @@ int main(void)
 		TEST(ctlclient_bad_map_keeps_the_old_one),
 		TEST(ctlclient_watchdog),
 		TEST(ctlclient_reconnects),
+		TEST(ctlclient_says_where_the_server_hung_up),
 		TEST(ctlclient_registers_again_after_404),
 		TEST(ctlclient_waits_for_approval),
 		TEST(ctlclient_own_expiry),
