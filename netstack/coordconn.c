@@ -187,10 +187,16 @@ static void answer_register_page(struct coordconn *c, const char *id)
 /* {"NodePublic":"nodekey:...","Source":"..."} -> {"Allow":true} */
 static void answer_verify(struct coordconn *c)
 {
-	cJSON *v = json_parse(c->body, c->body_size, 0, NULL);
+	struct json_err why;
+	cJSON *v = json_parse(c->body, c->body_size, 0, &why);
 	struct json_in in = { 0 };
 	struct node_key key;
 	bool allow;
+
+	if (!v && json_err_code(&why) == -ENOMEM) {
+		answer_text(c, 500, "out of memory\n");
+		return;
+	}
 
 	json_key(&in, v, "NodePublic", KEY_NODE, key.b);
 	cJSON_Delete(v);

@@ -42,25 +42,27 @@ int coord_set_cfg(struct coordinator *c, const struct coordinator_cfg *cfg)
 /* A row "privkey:..." as JSON string. */
 static int load_key(const char *data, uint8_t priv[static KEY_SIZE])
 {
-	cJSON *v = json_parse(data, strlen(data), 0, NULL);
-	int err = -EBADMSG;
+	struct json_err why;
+	cJSON *v = json_parse(data, strlen(data), 0, &why);
+	int err = v ? -EBADMSG : json_err_code(&why);
 
 	if (cJSON_IsString(v)) {
 		err = key_parse(priv, KEY_PRIVATE, v->valuestring, strlen(v->valuestring));
 		sodium_memzero(v->valuestring, strlen(v->valuestring));
 	}
 	cJSON_Delete(v);
-	return err ? -EBADMSG : 0;
+	return err;
 }
 
 static int load_extra(struct coordinator *c, const char *data)
 {
-	cJSON *v = json_parse(data, strlen(data), 0, NULL);
+	struct json_err why;
+	cJSON *v = json_parse(data, strlen(data), 0, &why);
 	struct json_in in = { 0 };
 	struct derp_map map = { 0 };
 
 	if (!v)
-		return -EBADMSG;
+		return json_err_code(&why);
 	ctl_derp_map_read(&in, v, &map);
 	cJSON_Delete(v);
 	if (in.err) {
@@ -335,6 +337,7 @@ static unsigned derp_remove(struct coordinator *c, struct mono now, const cJSON 
 unsigned coord_derp_call(struct coordinator *c, struct mono now, const char *verb, const char *body, size_t size,
 			 struct bytes *out)
 {
+	struct json_err why = { .reason = "" };
 	struct json_w w = { 0 };
 	unsigned status;
 	cJSON *tree;
@@ -345,8 +348,10 @@ unsigned coord_derp_call(struct coordinator *c, struct mono now, const char *ver
 		ctl_derp_map_write(&w, NULL, &c->map);
 		return say(out, 200, &w, NULL);
 	}
-	tree = size ? json_parse(body, size, 0, NULL) : NULL;
-	if (!cJSON_IsObject(tree))
+	tree = size ? json_parse(body, size, 0, &why) : NULL;
+	if (!tree && json_err_code(&why) == -ENOMEM)
+		status = say(out, 500, &w, "out of memory");
+	else if (!cJSON_IsObject(tree))
 		status = say(out, 400, &w, "the request is not a JSON object");
 	else if (strcmp(verb, "derp.add") == 0)
 		status = derp_add(c, now, tree, out);

@@ -523,17 +523,22 @@ unsigned admin_call(struct ctlserver *s, struct mono now, const char *verb, cons
 {
 	struct json_w w = { 0 };
 	struct call c = { .s = s, .reg = ctlserver_registry(s), .now = now, .w = &w };
-	cJSON *tree = body_size ? json_parse(body, body_size, 0, NULL) : NULL;
+	struct json_err why = { .reason = "" };
+	cJSON *tree = body_size ? json_parse(body, body_size, 0, &why) : NULL;
 	size_t size;
 	char *text;
 
 	c.body = tree;
 	json_w_obj(&w, NULL);
-	if (body_size && !cJSON_IsObject(tree))
+	if (!tree && json_err_code(&why) == -ENOMEM)
+		fail(&c, 500, "out of memory");
+	else if (body_size && !cJSON_IsObject(tree))
 		fail(&c, 400, "the request is not a JSON object");
 	else
 		run(&c, verb);
-	if (!c.status && c.in.err)
+	if (c.in.err == -ENOMEM)
+		fail(&c, 500, "out of memory");
+	else if (c.in.err)
 		fail(&c, 400, "\"%s\" %s", c.in.field ? c.in.field : "?", c.in.reason ? c.in.reason : "is wrong");
 	if (c.status)
 		json_w_str(&w, "Error", c.why);

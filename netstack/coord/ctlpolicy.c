@@ -43,14 +43,18 @@ static int save_policy(struct ctlserver *s, int64_t id, const char *text)
 /* A row of the table of policies: the highest revision wins. */
 static int load_policy(struct ctlserver *s, int64_t id, const char *data)
 {
-	cJSON *v = json_parse(data, strlen(data), 0, NULL);
+	struct json_err why;
+	cJSON *v = json_parse(data, strlen(data), 0, &why);
 	struct json_in in = { 0 };
-	char *text = json_dup(&in, v, "Text");
+	char *text;
 
+	if (!v)
+		return json_err_code(&why);
+	text = json_dup(&in, v, "Text");
 	cJSON_Delete(v);
-	if (!v || in.err || id < 1) {
+	if (in.err || id < 1) {
 		free(text);
-		return -EBADMSG;
+		return in.err == -ENOMEM ? -ENOMEM : -EBADMSG;
 	}
 	if (id < s->policy_revision) {
 		free(text);

@@ -541,21 +541,23 @@ static void forget(struct registry *r, const struct reg_node *n)
 	reg_name_del(r, n);
 }
 
-bool reg_insert_node(struct registry *r, struct reg_node *n)
+int reg_insert_node(struct registry *r, struct reg_node *n)
 {
 	size_t at;
 
-	if (r->n_nodes >= REG_NODES_MAX || map_get(&r->by_key, n->key.b) || map_get(&r->by_ip, &n->ip4) ||
+	if (r->n_nodes >= REG_NODES_MAX)
+		return -ENOSPC;
+	if (map_get(&r->by_key, n->key.b) || map_get(&r->by_ip, &n->ip4) ||
 	    map_get(&r->by_ip, &n->ip6) || strlen(n->name) > REG_NAME_MAX || reg_named(r, n->name) ||
 	    registry_node(r, n->id))
-		return false;
+		return -EEXIST;
 	if (!REG_PUSH(r->nodes, r->n_nodes, n))
-		return false;
+		return -ENOMEM;
 	if (map_put(&r->by_key, n->key.b, n) != 0 || (ip_is_set(&n->ip4) && map_put(&r->by_ip, &n->ip4, n) != 0) ||
 	    (ip_is_set(&n->ip6) && map_put(&r->by_ip, &n->ip6, n) != 0) || !reg_name_put(r, n)) {
 		forget(r, n);
 		r->n_nodes--;
-		return false;
+		return -ENOMEM;
 	}
 	for (at = r->n_nodes - 1; at > 0 && r->nodes[at - 1]->id > n->id; at--)
 		r->nodes[at] = r->nodes[at - 1];
@@ -563,7 +565,7 @@ bool reg_insert_node(struct registry *r, struct reg_node *n)
 	n->offline_at = n->ephemeral_at = MONO_NEVER;
 	reg_event(r, &n->key, true);
 	reg_touch(r, n);
-	return true;
+	return 0;
 }
 
 bool reg_rekey(struct registry *r, struct reg_node *n, const struct node_key *key)

@@ -71,8 +71,9 @@ void reg_pending_free(struct reg_pending *p);
 char **reg_tags_dup(char *const *tags, size_t n); /* null: out of memory or n == 0 */
 void reg_tags_free(char **tags, size_t n);
 
-/* Adds a complete node to all indexes. False: out of memory or a duplicate; the node stays the caller's. */
-bool reg_insert_node(struct registry *r, struct reg_node *n);
+/* Adds a complete node to all indexes. Returns 0; -EEXIST: a duplicate; -ENOSPC: too many; -ENOMEM. Then the node stays
+ * the caller's. */
+MESH_MUST_USE int reg_insert_node(struct registry *r, struct reg_node *n);
 /* A peer could see this change. */
 void reg_touch(struct registry *r, struct reg_node *n);
 /* Queues the row. False: out of memory; as long as the record is in its list, the next batch waits until there is memory

@@ -181,7 +181,7 @@ static void admit_new(struct registry *r, struct mono now, const struct owner *o
 		n->ip4 = ip4;
 		n->ip6 = ip6;
 	}
-	if (!n || !reg_insert_node(r, n)) {
+	if (!n || reg_insert_node(r, n) != 0) {
 		reg_node_free(n);
 		answer(out, REG_NOMEM, NULL);
 		return;

@@ -217,6 +217,7 @@ static void read_node(struct json_in *in, const cJSON *v, struct reg_node *n)
 static int load_node(struct registry *r, struct json_in *in, const cJSON *v, int64_t id, struct mono now)
 {
 	struct reg_node *n = calloc(1, sizeof(*n));
+	int err = 0;
 
 	if (!n)
 		return -ENOMEM;
@@ -225,8 +226,10 @@ static int load_node(struct registry *r, struct json_in *in, const cJSON *v, int
 	if (!in->err && (key_is_zero(n->key.b) || !*n->name || registry_node_by_name(r, n->name) ||
 			 (n->user == 0) != (n->n_tags > 0) || (n->user && !registry_user_by_id(r, n->user))))
 		json_fail(in, -EBADMSG, "Key", "contradicts another row");
-	if (!in->err && !reg_insert_node(r, n))
-		json_fail(in, -EBADMSG, "Key", "is there twice");
+	if (!in->err)
+		err = reg_insert_node(r, n);
+	if (err)
+		json_fail(in, err == -ENOMEM ? -ENOMEM : -EBADMSG, "Key", "is there twice");
 	if (in->err) {
 		reg_node_free(n);
 		return in->err;
@@ -256,11 +259,14 @@ static int load_counters(struct registry *r, struct json_in *in, const cJSON *v)
 
 int registry_load(struct registry *r, enum reg_table table, int64_t id, const char *data, struct mono now)
 {
-	cJSON *v = json_parse(data, strlen(data), 0, NULL);
+	struct json_err why;
+	cJSON *v = json_parse(data, strlen(data), 0, &why);
 	struct json_in in = { 0 };
 	int err = -EBADMSG;
 
-	if (!v || id < 1) {
+	if (!v)
+		return json_err_code(&why);
+	if (id < 1) {
 		cJSON_Delete(v);
 		return -EBADMSG;
 	}

@@ -16,8 +16,11 @@ static void write_caps(struct json_w *w, const struct map_cap *caps, size_t n_ca
 		json_w_arr(w, caps[i].name);
 		for (size_t j = 0; j < caps[i].n_values; j++) {
 			const char *text = caps[i].values[j];
-			cJSON *v = json_parse(text, strlen(text), 0, NULL);
+			struct json_err why = { .reason = "" };
+			cJSON *v = json_parse(text, strlen(text), 0, &why);
 
+			if (!v && json_err_code(&why) == -ENOMEM && !w->err)
+				w->err = -ENOMEM;
 			json_w_tree(w, NULL, v);
 			cJSON_Delete(v);
 		}

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Maps and texts when memory runs out: whichever allocation fails, the answer is -ENOMEM and never that the input
+/* Maps, texts and stored rows when memory runs out: whichever allocation fails, the answer is -ENOMEM and never that the input
  * was wrong, and nothing is left behind. Linked with --wrap for malloc, calloc and realloc. */
 #include "tests/unit/testing.h"
 
@@ -10,6 +10,7 @@
 
 #include "base/compiler.h"
 #include "control/netmap.h"
+#include "coord/ctlserver.h"
 #include "wire/jsonmap.h"
 #include "wire/notify.h"
 #include "wire/prefs.h"
@@ -169,6 +170,43 @@ static int try_relayout(void)
 	return err;
 }
 
+static int load_rows(struct ctlserver *s)
+{
+	static const struct {
+		enum reg_table table;
+		const char *row;
+	} rows[] = {
+		{ REG_USERS, "{\"Name\":\"u\",\"Display\":\"U\",\"Email\":\"u@example\"}" },
+		{ REG_KEYS, "{\"Prefix\":\"0123456789ab\",\"Hash\":\"01" KEY "\",\"User\":1,\"Tags\":[\"tag:a\"]}" },
+		{ REG_NODES, "{\"Machine\":\"mkey:01" KEY "\",\"Key\":\"nodekey:01" KEY "\",\"User\":1,"
+			     "\"IPv4\":\"100.64.0.1\",\"IPv6\":\"fd7a:115c:a1e0::1\",\"Name\":\"n\",\"Host\":{},"
+			     "\"Approved\":[\"192.0.2.0/24\"],\"Endpoints\":[\"192.0.2.1:1\"]}" },
+		{ REG_SETTINGS, "{\"User\":2,\"Key\":2,\"Node\":2}" },
+		{ REG_POLICIES, "{\"Text\":\"{}\"}" },
+	};
+	int err = 0;
+
+	for (size_t i = 0; !err && i < ARRAY_LEN(rows); i++)
+		err = ctlserver_load(s, MONO_ZERO, rows[i].table, rows[i].table == REG_SETTINGS ? REG_SET_COUNTERS : 1,
+				     rows[i].row);
+	return err;
+}
+
+static int try_rows(void)
+{
+	const struct derp_map none = { 0 };
+	const struct ctlserver_cfg cfg = { .url = "http://192.0.2.1", .domain = "example", .derp = &none };
+	struct test_env te;
+	struct ctlserver *s;
+	int err;
+
+	test_env_init(&te, 1);
+	s = ctlserver_new(&cfg, &te.env);
+	err = s ? load_rows(s) : -ENOMEM;
+	ctlserver_free(s);
+	return err;
+}
+
 /* --- */
 
 static void out_of_memory_is_told_as_such(void **state)
@@ -179,6 +217,7 @@ static void out_of_memory_is_told_as_such(void **state)
 	} rows[] = {
 		{ "reader", try_reader }, { "whole", try_whole }, { "save and load", try_save_and_load },
 		{ "status", try_status }, { "notify", try_notify }, { "relayout", try_relayout },
+		{ "rows", try_rows },
 	};
 	cJSON_Hooks hooks = { .malloc_fn = __wrap_malloc, .free_fn = free };
 
