@@ -142,6 +142,15 @@ static void state_changed(struct engine *e, struct mono now, const struct derpcl
 	e->state_due = true;
 }
 
+/* The peer came to the region, or is not there: then what we sent was lost, but it may be about to connect. */
+static void peer_at_derp(struct engine *e, struct mono now, const struct derpclient_out *d, enum hasten_why why)
+{
+	const struct epeer *p = ep_by_key(e, &d->peer);
+
+	if (p)
+		ep_hint(e, now, p, why);
+}
+
 static void open_stream(struct engine *e, struct mono now, const struct derpclient_out *d)
 {
 	uint32_t id = edp_stream(e, ENGINE_OWNER_DERP, d->stream);
@@ -183,6 +192,8 @@ static bool derp_output(struct engine *e, struct mono now, const struct derpclie
 		edp_forget(e, id);
 		return false;
 	case DERPCLIENT_RECV:
+		if (d->is_new)
+			peer_at_derp(e, now, d, HASTEN_REACHED);
 		if (disco_is_packet(d->data, d->size)) {
 			ed_input(e, now, &from, false, &d->peer, d->data, d->size);
 			return false;
@@ -196,6 +207,7 @@ static bool derp_output(struct engine *e, struct mono now, const struct derpclie
 		};
 		return true;
 	case DERPCLIENT_GONE:
+		peer_at_derp(e, now, d, HASTEN_ABSENT);
 		return false;
 	case DERPCLIENT_STATE:
 		state_changed(e, now, d);

@@ -80,6 +80,7 @@ static void input_ping(struct engine *e, struct mono now, const struct path_addr
 	if (!ep_ladder(e, now, p))
 		return;
 	ladder_input_ping(p->ladder, now, from, ping);
+	ep_hint(e, now, p, HASTEN_REACHED);
 	ep_touch(e, p);
 }
 
@@ -89,6 +90,7 @@ static void input_pong(struct engine *e, struct mono now, const struct path_addr
 	for (struct epeer *p = head; p; p = p->same_disco) {
 		if (p->ladder && ladder_input_pong(p->ladder, now, from, pong)) {
 			(void)ep_ladder(e, now, p); /* in use */
+			ep_hint(e, now, p, HASTEN_REACHED);
 			ep_touch(e, p);
 			return;
 		}
@@ -124,6 +126,7 @@ static void input_derp_only(struct engine *e, struct mono now, const struct node
 		if (!ep_ladder(e, now, p))
 			break;
 		ladder_input_call_me_maybe(p->ladder, now, &msg->call_me_maybe);
+		ep_hint(e, now, p, HASTEN_REACHED);
 		ep_touch(e, p);
 		break;
 	case DISCO_CALL_ME_MAYBE_VIA:

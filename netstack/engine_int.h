@@ -259,6 +259,9 @@ void ep_touch(struct engine *e, struct epeer *p);
 void ep_pump(struct engine *e, struct mono now);
 /* The view now has this peer: tells its path, which may be older. */
 void ep_in_view(struct engine *e, struct mono now, struct epeer *p);
+/* A handshake that the peer has not answered may fare better now: it was heard, or another path is there; or it will
+ * soon (HASTEN_ABSENT). */
+void ep_hint(struct engine *e, struct mono now, const struct epeer *p, enum hasten_why why);
 /* DERP came up or went down: who depends on it? */
 void ep_derp_changed(struct engine *e, struct mono now, bool is_up);
 void ep_tick(struct engine *e, struct mono now);

@@ -360,6 +360,12 @@ void ep_in_view(struct engine *e, struct mono now, struct epeer *p)
 	p->in_view = true;
 }
 
+void ep_hint(struct engine *e, struct mono now, const struct epeer *p, enum hasten_why why)
+{
+	if (p->dev)
+		device_hint(&e->device, now, p->dev, why);
+}
+
 static void publish_path(struct engine *e, struct mono now, struct epeer *p, const struct ladder_targets *t)
 {
 	if (p->targets.first.kind != t->first.kind)
@@ -367,6 +373,9 @@ static void publish_path(struct engine *e, struct mono now, struct epeer *p, con
 	if (!path_eq(&p->targets.first, &t->first)) {
 		char text[PATH_TEXT_MAX];
 
+		/* The first one of all is that which an initiation takes anyway. */
+		if (p->has_targets)
+			ep_hint(e, now, p, HASTEN_REACHED);
 		p->path_since = now;
 		log_debug(e->env->log, "path: %s: now %s%s", p->node->name, path_write(text, &t->first),
 			  t->is_trusted ? "" : " (not trusted)");

@@ -75,15 +75,17 @@ static void routes_forget(struct derpclient *c, const struct derpclient_link *l)
 	} while (n == ARRAY_LEN(keys));
 }
 
-static void route_learn(struct derpclient *c, const struct node_key *peer, struct derpclient_link *l)
+/* True: it was not known to be there. */
+static bool route_learn(struct derpclient *c, const struct node_key *peer, struct derpclient_link *l)
 {
 	if (map_get(&c->routes, peer->b) == l)
-		return;
+		return false;
 	/* Full: start over; routes are learnt again from the next packets. */
 	if (map_put(&c->routes, peer->b, l) == -ENOBUFS) {
 		map_wipe(&c->routes);
 		map_init(&c->routes, KEY_SIZE, DERPCLIENT_ROUTES_MAX, c->env);
 	}
+	return true;
 }
 
 void derpclient_set_key(struct derpclient *c, struct mono now, const struct node_priv *priv)
@@ -234,10 +236,10 @@ size_t derpclient_take(struct derpclient *c, struct mono now, uint32_t stream, u
 }
 
 /* What an output means for the routes. */
-static void note(struct derpclient *c, struct derpclient_link *l, const struct derpclient_out *out)
+static void note(struct derpclient *c, struct derpclient_link *l, struct derpclient_out *out)
 {
 	if (out->kind == DERPCLIENT_RECV)
-		route_learn(c, &out->peer, l);
+		out->is_new = route_learn(c, &out->peer, l);
 	if (out->kind == DERPCLIENT_GONE && map_get(&c->routes, out->peer.b) == l)
 		(void)map_del(&c->routes, out->peer.b);
 	if (out->kind == DERPCLIENT_STATE && !out->is_up)

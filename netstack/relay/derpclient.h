@@ -63,6 +63,7 @@ struct derpclient_out {
 	struct node_key peer;           /* RECV, GONE */
 	const uint8_t *data;            /* RECV; borrowed until the next call */
 	size_t size;                    /* RECV */
+	bool is_new;                    /* RECV: the first from 'peer' since it was GONE, or the region came up */
 	uint8_t reason;                 /* GONE */
 	bool is_up;                     /* STATE */
 	const char *text;               /* STATE, HEALTH; borrowed until the next call */

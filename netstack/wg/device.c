@@ -375,6 +375,12 @@ void device_activity(struct device *d, struct mono now, struct device_peer *peer
 	touch(d, peer);
 }
 
+void device_hint(struct device *d, struct mono now, struct device_peer *peer, enum hasten_why why)
+{
+	if (session_hint(&peer->session, now, why))
+		touch(d, peer);
+}
+
 void device_reset(struct device *d, struct device_peer *peer)
 {
 	session_reset(&peer->session);

@@ -9,6 +9,7 @@
  *   device_input()      a handshake message                  ┐
  *   device_want()       a worker has a packet and no key     ├─► device_poll() until false
  *   device_activity()   a worker's note about a peer         │
+ *   device_hint()       the peer can be reached, or cannot   │
  *   device_tick()       when device_deadline() is reached    ┘
  *
  * Control thread. Spec: WireGuard paper; path-selection 9 and 16; RELIABILITY 5. */
@@ -26,6 +27,7 @@
 #include "base/mono.h"
 #include "wg/cookie.h"
 #include "wg/crypto.h"
+#include "wg/hasten.h"
 #include "wg/index.h"
 #include "wg/noise.h"
 #include "wg/ratelimit.h"
@@ -189,6 +191,8 @@ void device_queue_depth(struct device *d, struct mono now, size_t depth, size_t 
 void device_want(struct device *d, struct mono now, struct device_peer *peer);
 /* A worker's note: traffic on a key pair of this peer. */
 void device_activity(struct device *d, struct mono now, struct device_peer *peer);
+/* An initiation may fare better now than the last one did. See session_hint(). */
+void device_hint(struct device *d, struct mono now, struct device_peer *peer, enum hasten_why why);
 /* Forget all keys of the peer. */
 void device_reset(struct device *d, struct device_peer *peer);
 /* The peer began anew: its disco key changed by control. See session_restarted(). */

@@ -6,6 +6,7 @@ libnetstack_a_SOURCES += \
 	netstack/wg/cookie.c netstack/wg/cookie.h \
 	netstack/wg/crypto.h \
 	netstack/wg/device.c netstack/wg/device.h \
+	netstack/wg/hasten.c netstack/wg/hasten.h \
 	netstack/wg/index.c netstack/wg/index.h \
 	netstack/wg/keypair.c netstack/wg/keypair.h \
 	netstack/wg/noise.c netstack/wg/noise.h \
@@ -21,6 +22,7 @@ check_PROGRAMS += \
 	tests/unit/test_aead \
 	tests/unit/test_cookie \
 	tests/unit/test_device \
+	tests/unit/test_hasten \
 	tests/unit/test_index \
 	tests/unit/test_keypair \
 	tests/unit/test_noise \
@@ -30,3 +32,4 @@ check_PROGRAMS += \
 tests_unit_test_aead_SOURCES = tests/unit/test_aead.c tests/unit/wgtest.c tests/unit/wgtest.h
 tests_unit_test_keypair_SOURCES = tests/unit/test_keypair.c tests/unit/wgtest.c tests/unit/wgtest.h
 tests_unit_test_device_SOURCES = tests/unit/test_device.c tests/unit/wgworld.c tests/unit/wgworld.h
+tests_unit_test_hasten_SOURCES = tests/unit/test_hasten.c tests/unit/wgworld.c tests/unit/wgworld.h

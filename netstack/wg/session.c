@@ -32,6 +32,10 @@ enum { EVENTS_PER_INPUT = 14 };
  * peer completes within 3 s under load). */
 enum { COOKIE_RETRY_MS = 100 };
 
+/* The answer to an initiation as young as this may be on its way: what goes out early is then the same message once
+ * more, which the peer ignores if it got the first. A new one would make that answer void. */
+enum { REPEAT_MS = 1000 };
+
 /* Least time between two UPs that only answer wishes. */
 enum { REPEAT_UP_MS = 100 };
 
@@ -128,6 +132,7 @@ void session_init(struct session *s, const struct session_cfg *cfg)
 	s->cfg.psk = NULL;
 	s->cfg.seen_stamp = NULL;
 	s->next_attempt = MONO_NEVER;
+	hasten_init(&s->hasten);
 	s->recheck_at = MONO_NEVER;
 	s->repeat_up_at = MONO_NEVER;
 	/* A persistent peer is called as soon as there is someone to poll. */
@@ -142,6 +147,13 @@ static void drop_hs(struct session *s)
 	noise_hs_wipe(&s->hs->noise);
 	free(s->hs);
 	s->hs = NULL;
+}
+
+static void stop_attempts(struct session *s)
+{
+	drop_hs(s);
+	s->next_attempt = MONO_NEVER;
+	hasten_stop(&s->hasten);
 }
 
 /* Empties a slot: the index is free at once, the slot's reference goes with the event. */
@@ -205,8 +217,7 @@ void session_reset(struct session *s)
 {
 	if (!has_room(s))
 		return;
-	drop_hs(s);
-	s->next_attempt = MONO_NEVER;
+	stop_attempts(s);
 	s->persistent_at = MONO_NEVER;
 	s->recheck_at = MONO_NEVER;
 	s->trim_at = MONO_NEVER;
@@ -262,16 +273,21 @@ static void make_stamp(struct session *s, uint8_t stamp[static WGMSG_TIMESTAMP_S
 	noise_tai64n(stamp, ns);
 }
 
-/* Sends one initiation and sets the time of the next. */
-static void attempt(struct session *s, struct mono now)
+static void send_initiation(struct session *s, struct mono now)
+{
+	cookie_add_macs(&s->cookie, now, (uint8_t *)&s->hs->msg, sizeof(s->hs->msg));
+	s->hs_sent = now;
+	s->tx_bytes += sizeof(s->hs->msg);
+	push_once(s, EVENT_INITIATION);
+}
+
+/* Begins a handshake in place of the one in flight. */
+static void begin_hs(struct session *s, struct mono now)
 {
 	uint8_t stamp[WGMSG_TIMESTAMP_SIZE];
 	uint32_t index = 0;
-	int64_t jitter = (int64_t)env_below(s->cfg.env, SESSION_JITTER_MS);
 	int err;
 
-	s->last_initiation = now;
-	s->next_attempt = mono_add_ms(now, SESSION_REKEY_TIMEOUT_S * 1000 + jitter);
 	drop_hs(s);
 	/* Out of memory or indices: the next attempt may have better luck. */
 	if (index_alloc(s->cfg.indices, s->cfg.index_owner, &index) != 0)
@@ -285,14 +301,23 @@ static void attempt(struct session *s, struct mono now)
 	err = noise_create_initiation(&s->hs->noise, s->cfg.self, &s->noise, s->cfg.env, stamp,
 				      index, &s->hs->msg);
 	s->hs->noise.local_index = index;
+	s->hs->made = now;
 	if (err) {
 		drop_hs(s); /* a key of low order: there is no such peer */
 		return;
 	}
-	cookie_add_macs(&s->cookie, now, (uint8_t *)&s->hs->msg, sizeof(s->hs->msg));
-	s->hs_sent = now;
-	s->tx_bytes += sizeof(s->hs->msg);
-	push_once(s, EVENT_INITIATION);
+	send_initiation(s, now);
+}
+
+/* Sends one initiation and sets the time of the next. */
+static void attempt(struct session *s, struct mono now)
+{
+	int64_t jitter = (int64_t)env_below(s->cfg.env, SESSION_JITTER_MS);
+
+	s->not_before = mono_add_s(now, SESSION_REKEY_TIMEOUT_S);
+	s->next_attempt = mono_add_ms(s->not_before, jitter);
+	hasten_regular(&s->hasten, now);
+	begin_hs(s, now);
 }
 
 /* Begins a series of attempts; during one it only counts the 90 seconds anew. */
@@ -302,29 +327,37 @@ static void initiate(struct session *s, struct mono now)
 	if (!mono_is_never(s->next_attempt))
 		return;
 	s->cookie_retried = false;
+	hasten_begin(&s->hasten);
 	/* Never two initiations within 5 s, also when the last one was answered in between. */
-	if (!mono_is_zero(s->last_initiation) &&
-	    mono_before(now, mono_add_s(s->last_initiation, SESSION_REKEY_TIMEOUT_S)))
-		s->next_attempt = mono_add_s(s->last_initiation, SESSION_REKEY_TIMEOUT_S);
+	if (mono_before(now, s->not_before))
+		s->next_attempt = s->not_before;
 	else
 		attempt(s, now);
 }
 
+bool session_hint(struct session *s, struct mono now, enum hasten_why why)
+{
+	if (s->hs)
+		hasten_hint(&s->hasten, now, why);
+	return s->hs != NULL;
+}
+
 void session_restarted(struct session *s, struct mono now)
 {
+	const bool is_calling = !mono_is_never(s->next_attempt);
+
 	if (!has_room(s))
 		return;
 	drop_unless(s, is_made_since, mono_add_s(now, -SESSION_YOUNG_S));
-	if (s->current)
-		initiate(s, now);
-	else if (!s->next)
+	/* What went to the old life does not hold up the new one. */
+	if (mono_before(now, s->not_before) && hasten_take(&s->hasten, now))
+		s->not_before = mono_add_ms(s->hasten.last, SESSION_INITIATION_MIN_MS);
+	if (!s->current && !s->next)
 		session_reset(s);
-}
-
-static void stop_attempts(struct session *s)
-{
-	drop_hs(s);
-	s->next_attempt = MONO_NEVER;
+	if (s->current || (is_calling && !s->next)) {
+		stop_attempts(s);
+		initiate(s, now);
+	}
 }
 
 /* May 'kp' still seal, and is it not yet due for its successor? */
@@ -447,7 +480,7 @@ int session_input_response(struct session *s, struct mono now, const struct wg_r
 	noise_hs_wipe(&s->hs->noise);
 	free(s->hs);
 	s->hs = NULL;
-	s->next_attempt = MONO_NEVER;
+	stop_attempts(s);
 	s->rx_bytes += sizeof(*msg);
 	keys_made(s, now);
 	push(s, EVENT_INSTALL, keypair_get(kp));
@@ -667,6 +700,7 @@ struct mono session_deadline(const struct session *s)
 {
 	struct mono t = mono_min(s->next_attempt, s->recheck_at);
 
+	t = mono_min(t, s->hasten.at);
 	t = mono_min(t, mono_min(s->expire_at, s->persistent_at));
 	t = mono_min(t, mono_min(s->repeat_up_at, s->trim_at));
 	return mono_min(t, mono_min(keepalive_at(s), new_handshake_at(s)));
@@ -681,10 +715,22 @@ static void send_keepalive(struct session *s, struct mono now)
 	push(s, EVENT_KEEPALIVE, s->current);
 }
 
+/* One more, early: the regular ones keep their times. */
+static void attempt_early(struct session *s, struct mono now)
+{
+	if (s->hs && mono_before(now, mono_add_ms(s->hs->made, REPEAT_MS)))
+		send_initiation(s, now);
+	else
+		begin_hs(s, now);
+}
+
 static void tick_attempts(struct session *s, struct mono now)
 {
-	if (!mono_due(s->next_attempt, now))
+	if (!mono_due(s->next_attempt, now)) {
+		if (hasten_due(&s->hasten, now))
+			attempt_early(s, now);
 		return;
+	}
 	if (!mono_before(now, mono_add_s(s->first_attempt, SESSION_GIVE_UP_S))) {
 		stop_attempts(s);
 		push(s, EVENT_DOWN, NULL);

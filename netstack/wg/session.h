@@ -5,6 +5,7 @@
  *                 want, rekey due, 15 s unanswered
  *      IDLE ───────────────────────────────────► INITIATING ──┐ every 5 s + jitter: SEND again
  *       ▲  ▲       90 s without response: DOWN     │   │   ▲   │ cookie reply: once, sooner
+ *       │  │                                       │   │   │   │ hint (hasten.h): a few, early
  *       │  └──────────────────────────────────────┘   │   └───┘
  *       └──────────────────────────────────────────────┘
  *                 response: INSTALL, CURRENT, UP, KEEPALIVE
@@ -38,6 +39,7 @@
 #include "base/compiler.h"
 #include "base/mono.h"
 #include "wg/cookie.h"
+#include "wg/hasten.h"
 #include "wg/keypair.h"
 #include "wg/noise.h"
 #include "wire/wgmsg.h"
@@ -120,6 +122,7 @@ enum { SESSION_OLD = 4, SESSION_OLD_S = 10 };
 struct session_attempt {
 	struct noise_hs noise;
 	struct wg_initiation msg;
+	struct mono made;
 };
 
 struct session_event {
@@ -135,8 +138,9 @@ struct session {
 	/* Handshake as initiator. */
 	struct session_attempt *hs;  /* owned; null unless one is in flight */
 	struct mono first_attempt;   /* when this series began */
-	struct mono next_attempt;    /* MONO_NEVER: idle */
-	struct mono last_initiation; /* sent; zero: never */
+	struct mono next_attempt;    /* the next regular one; MONO_NEVER: idle */
+	struct mono not_before;      /* of a regular attempt: 5 s after the last */
+	struct hasten hasten;        /* when to send another one before that */
 	int64_t stamp_ns;            /* of the last initiation */
 	bool cookie_retried;         /* this series was hastened by a cookie reply */
 
@@ -201,6 +205,10 @@ MESH_MUST_USE int session_input_response(struct session *s, struct mono now,
 MESH_MUST_USE int session_input_cookie_reply(struct session *s, struct mono now,
 					     const struct wg_cookie_reply *msg);
 
+/* Something tells that an initiation may fare better now than the last one did. If that is not answered yet, another
+ * one goes out soon, within the bounds of hasten.h; else nothing happens, and it returns false. */
+bool session_hint(struct session *s, struct mono now, enum hasten_why why);
+
 /* Forgets handshake and keys: CURRENT null, REMOVE for every pair. The peer stays. Used when the
  * peer may no longer be spoken to, and before session_wipe(). */
 void session_reset(struct session *s);
@@ -210,7 +218,8 @@ void session_reset(struct session *s);
  * handshake. But the peer may have made new ones with us before control told: those of the last
  * SESSION_YOUNG_S stay. Forgotten, they would leave it without an answer until it gives them up,
  * 15 s later. If we may send with them already they could be of the old life as well: then a
- * handshake begins at once, and replaces them. */
+ * handshake begins at once, and replaces them. So does one in place of a handshake that the old
+ * life did not answer; neither waits for the 5 s after the last, as long as hasten.h allows. */
 void session_restarted(struct session *s, struct mono now);
 
 /* Next output, or false. */

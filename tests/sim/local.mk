@@ -14,6 +14,7 @@ SIM_LDADD = tests/sim/libsim.a $(LDADD)
 
 check_PROGRAMS += \
 	tests/sim/sim_failover \
+	tests/sim/sim_first \
 	tests/sim/sim_ladder \
 	tests/sim/sim_limits \
 	tests/sim/sim_mesh \
@@ -22,6 +23,7 @@ check_PROGRAMS += \
 	tests/sim/sim_soak \
 	tests/sim/sim_stock
 tests_sim_sim_failover_LDADD = $(SIM_LDADD)
+tests_sim_sim_first_LDADD = $(SIM_LDADD)
 tests_sim_sim_ladder_LDADD = $(SIM_LDADD)
 tests_sim_sim_limits_LDADD = $(SIM_LDADD)
 tests_sim_sim_mesh_LDADD = $(SIM_LDADD)

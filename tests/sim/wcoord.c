@@ -286,6 +286,14 @@ const char *wcoord_url(const struct wcoord *c)
 	return c->url;
 }
 
+size_t wcoord_n_derp(const struct wcoord *c)
+{
+	struct coordinator_stats st;
+
+	coordinator_stats(c->c, &st);
+	return st.n_derp;
+}
+
 void wcoord_admin(struct wcoord *c, const char *verb, const char *body)
 {
 	c->status = 0;

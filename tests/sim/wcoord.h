@@ -33,6 +33,8 @@ void wcoord_send(struct wcoord *c, struct node *n, uint32_t stream, const uint8_
 void wcoord_close(struct wcoord *c, struct node *n, uint32_t stream);
 /* All streams of a node end without a word (its process died). */
 void wcoord_forget(struct wcoord *c, struct node *n);
+/* Nodes that are logged in at DERP. */
+size_t wcoord_n_derp(const struct wcoord *c);
 /* Every DERP stream, or every control stream, is reset. */
 void wcoord_reset(struct wcoord *c, bool derp);
 

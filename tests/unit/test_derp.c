@@ -203,7 +203,7 @@ struct peer {
 	struct http1 head;
 	bool to_client, to_server; /* bytes wait */
 	/* what came out */
-	unsigned opens, ups, downs, gones, rcvd;
+	unsigned opens, ups, downs, gones, rcvd, news;
 	struct node_key last_from;
 	uint8_t last[2048];
 	size_t last_size;
@@ -269,6 +269,7 @@ static void peer_out(struct peer *p, const struct derpclient_out *out)
 		break;
 	case DERPCLIENT_RECV:
 		p->rcvd++;
+		p->news += out->is_new;
 		p->last_from = out->peer;
 		p->last_size = out->size;
 		assert_true(out->size <= sizeof(p->last));
@@ -545,12 +546,23 @@ static void derp_tells_who_has_gone(void **state)
 	assert_int_equal(derpclient_send(&p[1].c, lab.now, 900, &p[0].pub, disco, 1), 0);
 	pump(&lab, p, 2);
 	assert_int_equal(derpclient_route(&p[0].c, &p[1].pub, 0), 900);
+	assert_int_equal(derpclient_send(&p[1].c, lab.now, 900, &p[0].pub, disco, 1), 0);
+	pump(&lab, p, 2);
+	assert_int_equal(p[0].rcvd, 2);
+	assert_int_equal(p[0].news, 1);
 	derpclient_set_key(&p[1].c, lab.now, NULL);
 	pump(&lab, p, 2);
 	assert_int_equal(p[0].gones, 4);
 	assert_int_equal(p[0].last_reason, DERP_GONE_DISCONNECTED);
 	assert_true(node_key_eq(&p[0].last_from, &p[1].pub));
 	assert_int_equal(derpclient_route(&p[0].c, &p[1].pub, 0), 0);
+	/* It comes back: its first packet is news. */
+	derpclient_set_key(&p[1].c, lab.now, &p[1].priv);
+	derpclient_set_home(&p[1].c, lab.now, 900);
+	assert_int_equal(derpclient_send(&p[1].c, lab.now, 900, &p[0].pub, disco, 1), 0);
+	pump(&lab, p, 2);
+	assert_int_equal(p[0].rcvd, 3);
+	assert_int_equal(p[0].news, 2);
 	lab_wipe(&lab, p, 2);
 }
 
