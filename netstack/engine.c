@@ -30,7 +30,7 @@ static int init_machines(struct engine *e, struct mono now, const struct engine_
 	relayclient_init(&e->relayc, &e->node_key, &e->disco_priv, e->env);
 	portmapper_init(&e->pm, e->env);
 	e->portmap_methods = cfg->portmap_methods;
-	e->expiry_at = e->cool_at = e->home_due = MONO_NEVER;
+	e->expiry_at = e->cool_at = e->home_due = e->relay_again_at = MONO_NEVER;
 	err = derpclient_init(&e->derp, e->env);
 	if (!err)
 		err = relayserver_init(&e->relays, &relay, e->env);
@@ -158,7 +158,7 @@ struct mono engine_deadline(const struct engine *e)
 	d = mono_min(d, heap_deadline(&e->timers));
 	d = mono_min(d, derpclient_deadline(&e->derp));
 	d = mono_min(d, relayclient_deadline(&e->relayc));
-	d = mono_min(d, relayserver_deadline(&e->relays));
+	d = mono_min(d, mono_min(relayserver_deadline(&e->relays), e->relay_again_at));
 	d = mono_min(d, portmapper_deadline(&e->pm));
 	for (size_t i = 0; i < ENGINE_PINGS_MAX; i++)
 		if (e->pings[i].id)
@@ -188,7 +188,7 @@ void engine_tick(struct engine *e, struct mono now)
 	ep_cool(e, now);
 	derpclient_tick(&e->derp, now);
 	relayclient_tick(&e->relayc, now);
-	relayserver_tick(&e->relays, now);
+	er_tick(e, now);
 	portmapper_tick(&e->pm, now);
 	en_tick(e, now);
 	for (size_t i = 0; i < ENGINE_PINGS_MAX; i++) {

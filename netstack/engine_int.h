@@ -148,6 +148,7 @@ struct engine {
 	struct derpclient derp;
 	struct relayclient relayc;
 	struct relayserver relays;
+	struct mono relay_again_at; /* when its sockets are tried again; NEVER = they stand, or none are wanted */
 	struct netcheck *net;       /* from the main sockets */
 	struct netcheck *relay_net; /* from the relay's sockets */
 	struct portmapper pm;
@@ -345,6 +346,7 @@ void epm_relay_addrs(struct engine *e);
 
 /* engine_relay.c */
 void er_pump(struct engine *e, struct mono now);
+void er_tick(struct engine *e, struct mono now);
 /* Filter, peers or preferences changed: who may relay for us, and do we relay. */
 void er_candidates(struct engine *e, struct mono now, bool is_event);
 void er_set(struct engine *e, struct mono now);

@@ -9,6 +9,9 @@
 #define CAP_RELAY        "tailscale.com/cap/relay"
 #define CAP_RELAY_TARGET "tailscale.com/cap/relay-target"
 
+/* A port that is taken may be free later: a process that ends, another one's first socket at the start of the host. */
+enum { RELAY_AGAIN_S = 60 };
+
 /* ---- permission (peer-relay 3) ---- */
 
 static bool holds(const struct engine *e, const struct map_node *src, const struct map_node *dst,
@@ -106,8 +109,11 @@ void er_set(struct engine *e, struct mono now)
 {
 	uint16_t port = e->prefs.relay_port ? e->prefs.relay_port : e->prefs.bound_relay_port;
 	bool on = e->prefs.has_relay_port && e->prefs.want_running && !engine_relay_disabled(e);
+	const bool was_on = e->relays.state == RELAYSERVER_ON;
 
 	relayserver_set(&e->relays, now, on, on ? port : 0);
+	if (was_on && e->relays.state != RELAYSERVER_ON)
+		er_candidates(e, now, false); /* this node asked itself, too */
 	epm_update(e, now);
 	er_addrs(e, now);
 }
@@ -215,12 +221,15 @@ void engine_input_geneve(struct engine *e, struct mono now, uint32_t sock, const
 	er_pump(e, now); /* 'data' is borrowed by what it sends */
 }
 
-static void relay_sockets(struct engine *e, const struct relayserver_out *r)
+static void relay_sockets(struct engine *e, struct mono now, const struct relayserver_out *r)
 {
 	struct engine_out *o = eq_push(e, ENGINE_RELAY_SOCKETS, NULL, 0);
 
-	if (!o)
+	if (!o) {
+		if (r->is_on)
+			engine_relay_bound(e, now, -ENOMEM, 0, 0);
 		return;
+	}
 	o->is_on = r->is_on;
 	o->port = r->port;
 }
@@ -233,7 +242,7 @@ void er_pump(struct engine *e, struct mono now)
 	while (relayserver_poll(&e->relays, now, &r)) {
 		switch (r.kind) {
 		case RELAYSERVER_SOCKETS:
-			relay_sockets(e, &r);
+			relay_sockets(e, now, &r);
 			break;
 		case RELAYSERVER_SEND:
 			o = eq_push(e, ENGINE_SEND, r.data, r.size);
@@ -264,16 +273,28 @@ void engine_relay_bound(struct engine *e, struct mono now, int err, uint16_t por
 	if (relayserver_bound(&e->relays, now, err, port4, port6) < 0)
 		log_error(e->env->log, "relay: out of memory");
 	else if (err)
-		log_error(e->env->log, "relay: cannot bind: %s", strerror(-err));
+		log_debug(e->env->log, "relay: cannot bind: %s", strerror(-err));
 	else
 		log_info(e->env->log, "relay: listening on udp port %u", port4);
+	e->relay_again_at = e->relays.state == RELAYSERVER_FAILED ? mono_add_s(now, RELAY_AGAIN_S) : MONO_NEVER;
 	if (!err)
 		e->prefs.bound_relay_port = port4;
+	else if (!e->prefs.relay_port)
+		e->prefs.bound_relay_port = 0; /* the system chose it once: it shall choose another one */
 	epm_update(e, now);
 	er_addrs(e, now);
 	er_candidates(e, now, true);
 	e->next_relay_stun = now;
 	e->state_due = true;
+}
+
+void er_tick(struct engine *e, struct mono now)
+{
+	relayserver_tick(&e->relays, now);
+	if (!mono_due(e->relay_again_at, now))
+		return;
+	e->relay_again_at = MONO_NEVER;
+	er_set(e, now);
 }
 
 void engine_relay_failed(struct engine *e, struct mono now, int err)

@@ -105,6 +105,23 @@ static void a_relay_switched_off_and_on_is_left_and_used_again_within_5_s(void *
 	topo_end(&t);
 }
 
+static void a_relay_whose_port_was_taken_comes_up_when_it_is_free(void **state)
+{
+	struct topo t = topo_flowing_mesh(27, TOPO_H, TOPO_H, 1, PATH_RELAY);
+
+	(void)state;
+	world_relay(t.relay[0], false);
+	whole_take_relay_port(t.relay[0], true);
+	world_relay(t.relay[0], true);
+	assert_int_equal(engine_relay(whole_engine(t.relay[0]))->state, RELAYSERVER_FAILED);
+	world_run(t.w, 65000);
+	assert_int_equal(engine_relay(whole_engine(t.relay[0]))->state, RELAYSERVER_FAILED);
+	assert_int_equal(world_kind(t.a, t.b), PATH_DERP);
+	whole_take_relay_port(t.relay[0], false);
+	assert_in_range(world_until_both(t.w, t.a, t.b, PATH_RELAY, 90000), 0, 70000);
+	topo_end(&t);
+}
+
 static void a_relay_that_restarts_is_bound_anew(void **state)
 {
 	struct topo t = topo_flowing_mesh(8, TOPO_H, TOPO_H, 1, PATH_RELAY);
@@ -664,6 +681,7 @@ int main(void)
 		cmocka_unit_test(a_blackholed_direct_path_fails_over_in_2_s_and_returns),
 		cmocka_unit_test(without_a_relay_a_blackholed_path_falls_to_derp),
 		cmocka_unit_test(a_relay_switched_off_and_on_is_left_and_used_again_within_5_s),
+		cmocka_unit_test(a_relay_whose_port_was_taken_comes_up_when_it_is_free),
 		cmocka_unit_test(a_relay_that_restarts_is_bound_anew),
 		cmocka_unit_test(an_idle_peer_costs_nothing_and_is_back_at_once),
 		cmocka_unit_test(a_flow_survives_many_rekeys),

@@ -5,6 +5,7 @@
 #include "tests/sim/whole.h"
 
 #include <stdlib.h>
+#include <errno.h>
 #include <string.h>
 
 #include "control/netmap.h"
@@ -44,6 +45,7 @@ struct whole {
 	struct path_addr first[WORLD_NODES_MAX];
 	bool is_pumping, again;
 	bool has_relay_socket;
+	bool relay_port_is_taken; /* another process has WORLD_RELAY_PORT */
 	struct whole_ping last_ping; /* result of engine_ping() */
 };
 
@@ -72,6 +74,11 @@ struct ip whole_ip(const struct node *n)
 const struct wdp *whole_dp(const struct node *n)
 {
 	return &whole_of(n)->dp;
+}
+
+void whole_take_relay_port(struct node *n, bool is_taken)
+{
+	whole_of(n)->relay_port_is_taken = is_taken;
 }
 
 struct whole_ping whole_pings(const struct node *n)
@@ -263,8 +270,12 @@ static void act_data(struct whole *x, const struct engine_out *o)
 
 static void act_relay_sockets(struct whole *x, const struct engine_out *o)
 {
-	x->has_relay_socket = o->is_on;
-	if (o->is_on)
+	const bool is_refused = o->is_on && o->port == WORLD_RELAY_PORT && x->relay_port_is_taken;
+
+	x->has_relay_socket = o->is_on && !is_refused;
+	if (is_refused)
+		engine_relay_bound(x->e, now_of(x), -EADDRINUSE, 0, 0);
+	else if (o->is_on)
 		engine_relay_bound(x->e, now_of(x), 0, WORLD_RELAY_PORT, WORLD_RELAY_PORT);
 }
 

@@ -24,6 +24,9 @@ const struct wdp *whole_dp(const struct node *n);
 /* Carries out what the engine wants; after each call into it from outside. */
 void whole_pump(struct node *n);
 
+/* Another process takes the port of its relay server, or lets go of it. */
+void whole_take_relay_port(struct node *n, bool is_taken);
+
 /* The last finished ping of a person. */
 struct whole_ping {
 	uint64_t id; /* 0 = none yet */
