@@ -25,6 +25,7 @@ enum {
 	REQUEST_S = 10,            /* to send a complete request, and to take an answer */
 	IDLE_S = 60,               /* between requests of one connection */
 	PIECES_MAX = 8,            /* of a body made on the way, before others get their turn */
+	UNREAD_MAX = 64 << 10,     /* of answers: the next request waits for its reader; two pieces of a body */
 	STREAM_MAX = 1 << 20,      /* unread messages of the bus: a slower reader is cut off */
 	RESPONSE_HEAD_MAX = 1024,
 	READ_SIZE = 16 << 10,
@@ -142,11 +143,17 @@ static void conn_timeout(void *ctx, struct mono now)
 	conn_kill(c);
 }
 
+/* May a request be read and handled? Not for who only asks and never reads: each answer would cost memory. */
+static bool takes_requests(const struct conn *c)
+{
+	return c->state == CONN_READING && !c->close_after && !c->is_dead && bytes_size(&c->out) < UNREAD_MAX;
+}
+
 static void watch_for(struct conn *c)
 {
 	uint32_t events = 0;
 
-	if (c->state == CONN_READING && !c->close_after)
+	if (takes_requests(c))
 		events |= EPOLLIN;
 	if (bytes_size(&c->out) || c->state == CONN_BODY)
 		events |= EPOLLOUT;
@@ -672,7 +679,7 @@ static bool on_event(struct conn *c, enum http1_event ev)
 /* Parses what is in 'in' until it is used up or a request waits for its answer. */
 static void conn_feed(struct conn *c)
 {
-	while (c->state == CONN_READING && !c->close_after && !c->is_dead) {
+	while (takes_requests(c)) {
 		enum http1_event ev = HTTP1_MORE;
 		size_t used = 0;
 		int err = http1_input(&c->http, bytes_data(&c->in), bytes_size(&c->in), &used, &ev);
@@ -704,7 +711,7 @@ static void conn_work(struct conn *c)
 		conn_feed(c);
 		if (!c->is_dead)
 			conn_flush(c);
-	} while (!c->is_dead && c->state == CONN_READING && !c->close_after && bytes_size(&c->in));
+	} while (takes_requests(c) && bytes_size(&c->in));
 }
 
 static bool conn_read(struct conn *c)

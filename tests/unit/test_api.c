@@ -711,6 +711,42 @@ static void an_answer_that_fails_on_the_way_is_cut_off(void **state)
 	apifake_wipe(&f);
 }
 
+/* An answer is a thousand times its request: who never reads must not fill the memory with them. */
+static void who_asks_and_never_reads_gets_no_more(void **state)
+{
+	enum { PEERS = 30, ASKED = 20000 };
+	static char buf[ANSWER_MAX];
+	size_t n_told, n_sent = 0, n_answers = 0;
+	struct apifake f;
+	int fd;
+
+	(void)state;
+	apifake_init(&f);
+	f.n_peers = PEERS;
+	fd = apifake_connect(&f, STRANGER);
+	for (bool more = true; more && n_sent < ASKED; n_sent += more) {
+		more = send(fd, ASK("GET", "status"), strlen(ASK("GET", "status")), MSG_NOSIGNAL | MSG_DONTWAIT) > 0;
+		apifake_run(&f);
+	}
+	assert_true(n_sent < ASKED); /* the daemon does not read either */
+	n_told = f.peers_told / PEERS;
+	assert_in_range(n_told, 1, n_sent - 1);
+	/* Nothing is lost: it goes on as its answers are read. */
+	for (size_t used = 1; used > 0;) {
+		char *p = buf, *next;
+
+		used = talk(&f, fd, buf);
+		while ((next = memmem(p, (size_t)(buf + used - p), "HTTP/1.1 200", 12))) {
+			n_answers++;
+			p = next + 12;
+		}
+	}
+	assert_int_equal(n_answers, n_sent);
+	assert_int_equal(f.peers_told, n_sent * PEERS);
+	(void)close(fd);
+	apifake_wipe(&f);
+}
+
 static void connections_are_limited_by_uid_and_in_all(void **state)
 {
 	struct apifake f;
@@ -788,6 +824,7 @@ int main(void)
 		cmocka_unit_test(slow_readers_of_the_bus_are_cut_off),
 		cmocka_unit_test(many_peers_are_told_while_they_are_read),
 		cmocka_unit_test(an_answer_that_fails_on_the_way_is_cut_off),
+		cmocka_unit_test(who_asks_and_never_reads_gets_no_more),
 		cmocka_unit_test(connections_are_limited_by_uid_and_in_all),
 		cmocka_unit_test(listening_takes_over_dead_sockets_only),
 	};
