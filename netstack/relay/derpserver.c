@@ -50,6 +50,7 @@ struct derpserver_client {
 	struct node_key key;
 	struct derpserver_conn *conns;  /* newest first, linked by 'sibling' */
 	struct derpserver_conn *active; /* receives */
+	uint32_t n_conns;
 	struct watch *watches;
 };
 
@@ -237,6 +238,7 @@ static int client_join(struct derpserver *s, struct derpserver_conn *c, const st
 	c->key = *key;
 	c->sibling = cl->conns;
 	cl->conns = c;
+	cl->n_conns++;
 	cl->active = c;
 	return 0;
 }
@@ -249,6 +251,7 @@ static void client_leave(struct derpserver *s, struct mono now, struct derpserve
 	while (*at != c)
 		at = &(*at)->sibling;
 	*at = c->sibling;
+	cl->n_conns--;
 	c->sibling = NULL;
 	c->client = NULL;
 	if (cl->active == c && cl->conns)
@@ -303,6 +306,22 @@ static void conn_close(struct derpserver *s, struct mono now, struct derpserver_
 	frameq_wipe(&c->data);
 	if (!c->is_due)
 		conn_free(c);
+}
+
+/* One member must not take the places of all. The newest connection is the one that works, as far as anybody knows;
+ * the one that goes has not sent for longest: the oldest of those that never did (a list from the newest on). */
+static void make_place(struct derpserver *s, struct mono now, const struct node_key *key)
+{
+	const struct derpserver_client *cl = map_get(&s->clients, key->b);
+	struct derpserver_conn *last = cl ? cl->conns : NULL;
+
+	if (!cl || cl->n_conns < DERPSERVER_CONNS_PER_KEY)
+		return;
+	for (struct derpserver_conn *c = cl->conns; c; c = c->sibling)
+		if (c->sent_at <= last->sent_at)
+			last = c;
+	s->n.crowded++;
+	conn_close(s, now, last, "too many connections of its key", true);
 }
 
 /* --- frames --- */
@@ -376,6 +395,7 @@ static const char *login(struct derpserver *s, struct mono now, struct derpserve
 		s->n.login_failed++;
 		return "client info does not open";
 	}
+	make_place(s, now, &key);
 	env_fill(s->env, nonce, sizeof(nonce));
 	if (derp_server_info_write(&w, &s->priv, &key, nonce) != 0 || client_join(s, c, &key) != 0) {
 		s->n.login_failed++;

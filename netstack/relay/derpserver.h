@@ -10,7 +10,7 @@
  * Output stays in the machine until the socket takes it (derpserver_take), so that the queues here bound a
  * slow reader: 32 packets and 512 KiB each for disco and for the rest, drop oldest; disco goes first but not
  * exclusively. A reader that takes nothing for 2 s is cut. Only registered keys are admitted; removing a key
- * closes its connections at once.
+ * closes its connections at once. A key that opens too many loses the one that has been silent longest.
  *
  * Owner: control thread. Spec: derp 3.3, 4, 5, 6; limits: RELIABILITY 5. */
 #ifndef NETSTACK_RELAY_DERPSERVER_H
@@ -31,6 +31,9 @@
 
 enum {
 	DERPSERVER_CONNS_MAX = 16384,
+	/* Of one key, which needs one. Those that it lost on the way from network to network are noticed after 80 s at
+	 * most (keep-alive and TCP's patience): room for a change every 5 s. */
+	DERPSERVER_CONNS_PER_KEY = 16,
 	DERPSERVER_LOGINS_MAX = 1024,     /* connections that have not logged in */
 	DERPSERVER_LOGINS_PER_SOURCE = 20,
 	DERPSERVER_LOGIN_S = 10,
@@ -81,6 +84,7 @@ struct derpserver_counters {
 	uint64_t accepts, closes;
 	uint64_t rejected_key;     /* not registered */
 	uint64_t rejected_limit;
+	uint64_t crowded;          /* closed because their key opened too many */
 	uint64_t login_failed;     /* malformed, forged, too late */
 	uint64_t in_pkts, in_bytes, out_pkts, out_bytes;
 	uint64_t drop_unknown;     /* destination not here */

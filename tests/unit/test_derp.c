@@ -600,6 +600,36 @@ static void derp_newest_connection_of_a_key_receives_then_the_last_sender(void *
 	lab_wipe(&lab, p, 3);
 }
 
+/* One member cannot take the places of all: its silent connections go, the one that works stays. */
+static void derpserver_limits_the_connections_of_a_key(void **state)
+{
+	enum { N = DERPSERVER_CONNS_PER_KEY };
+	static struct lab lab;
+	static struct peer p[N + 1];
+
+	(void)state;
+	lab_init(&lab, 21, true);
+	for (size_t i = 0; i < N; i++) {
+		peer_init(&p[i], &lab, "a");
+		derpclient_set_home(&p[i].c, lab.now, 900);
+		pump(&lab, p, i + 1);
+	}
+	assert_int_equal(lab.srv.n.crowded, 0);
+	derpclient_net_changed(&p[0].c, lab.now); /* pings: the oldest is the one that sent last */
+	pump(&lab, p, N);
+	peer_init(&p[N], &lab, "a");
+	derpclient_set_home(&p[N].c, lab.now, 900);
+	pump(&lab, p, N + 1);
+	assert_int_equal(lab.srv.n.crowded, 1);
+	for (size_t i = 0; i <= N; i++)
+		assert_int_equal(p[i].downs, i == 1);
+	assert_int_equal(lab.srv.conns.n, N);
+	assert_int_equal(derpserver_clients(&lab.srv), 1);
+	for (uint32_t i = 0; i <= N; i++)
+		assert_int_equal(p[i].ups, 1);
+	lab_wipe(&lab, p, N + 1);
+}
+
 /* One read from a sender, and one super-packet, are more packets than a queue holds: none of them is lost. */
 static void derp_loses_nothing_of_a_burst(void **state)
 {
@@ -926,6 +956,7 @@ int main(void)
 		cmocka_unit_test(derp_newest_connection_of_a_key_receives_then_the_last_sender),
 		cmocka_unit_test(derp_loses_nothing_of_a_burst),
 		cmocka_unit_test(derpserver_bounds_a_slow_reader),
+		cmocka_unit_test(derpserver_limits_the_connections_of_a_key),
 		cmocka_unit_test(derpserver_limits_unfinished_logins),
 		cmocka_unit_test(derpclient_leaves_a_silent_server_within_6_s),
 		cmocka_unit_test(derpclient_reconnects_at_once_when_its_address_is_gone),
