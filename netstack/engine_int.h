@@ -237,6 +237,11 @@ struct engine {
 /* engine_queue.c: an empty output in line with room for a copy of 'data' ('size' bytes); null: no memory,
  * counted. Fill it at once. */
 struct engine_out *eq_push(struct engine *e, enum engine_out_kind kind, const void *data, size_t size);
+/* The same in two steps, for outputs that come together or not at all: eq_add() cannot fail, eq_drop() is for what is
+ * not in line (null is allowed). */
+struct engine_item *eq_new(struct engine *e, enum engine_out_kind kind, const void *data, size_t size);
+void eq_add(struct engine *e, struct engine_item *i);
+void eq_drop(struct engine_item *i);
 bool eq_pop(struct engine *e, struct engine_out *out);
 void eq_wipe(struct engine *e);
 

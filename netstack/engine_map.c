@@ -191,7 +191,8 @@ static struct engine_view_peer view_peer(const struct epeer *p)
 					  .is_jailed = p->node->jailed };
 }
 
-static void publish_view(struct engine *e, struct mono now)
+/* False: no memory, nothing has changed. */
+static bool publish_view(struct engine *e, struct mono now)
 {
 	struct engine_view_peer *list = calloc(e->n_slots + 1, sizeof(*list));
 	struct engine_out *o = list ? eq_push(e, ENGINE_VIEW, NULL, 0) : NULL;
@@ -199,7 +200,7 @@ static void publish_view(struct engine *e, struct mono now)
 
 	if (!o) {
 		free(list);
-		return;
+		return false;
 	}
 	for (size_t i = 0; is_online(e) && i < e->n_slots; i++)
 		if (e->slots[i])
@@ -220,9 +221,11 @@ static void publish_view(struct engine *e, struct mono now)
 		else if (p)
 			leave_view(e, p);
 	}
+	return true;
 }
 
-static void publish_host(struct engine *e)
+/* False: no memory, nothing has changed. */
+static bool publish_host(struct engine *e)
 {
 	const struct map_node *self = e->map ? netmap_self(e->map) : NULL;
 	size_t max = count_routes(e), n = 0;
@@ -233,7 +236,7 @@ static void publish_host(struct engine *e)
 	if (!o) {
 		free(routes);
 		free(addrs);
-		return;
+		return false;
 	}
 	CONTAINER_OF(o, struct engine_item, out)->owned[0] = routes;
 	CONTAINER_OF(o, struct engine_item, out)->owned[1] = addrs;
@@ -252,6 +255,7 @@ static void publish_host(struct engine *e)
 	o->host.addrs = addrs;
 	o->host.routes = routes;
 	o->host.n_routes = hostroutes_all(&e->hostroutes, routes, n);
+	return true;
 }
 
 /* ---- changes of few peers ---- */
@@ -289,70 +293,76 @@ void em_gone(struct engine *e, const struct epeer *p)
 		e->view_due = e->host_due = true;
 }
 
-/* Routes of the host that come and go. */
-struct host_change {
-	struct prefix in[ENGINE_CHANGE_ROUTES], out[ENGINE_CHANGE_ROUTES];
+/* What tells of a change, made whole before anything is changed. */
+struct change {
+	struct engine_item *view, *host;
+	struct engine_view_peer *peers;
+	struct peer_id *gone;
+	struct prefix *in, *out; /* routes of the host that come and go */
 	size_t n_in, n_out;
 };
 
-static struct prefix *copy_prefixes(const struct prefix *list, size_t n)
-{
-	struct prefix *copy = calloc(n + 1, sizeof(*copy));
-
-	if (copy && n)
-		memcpy(copy, list, n * sizeof(*copy));
-	return copy;
-}
-
-/* The two outputs for what came and went; false: it takes the whole view. */
-static bool push_change(struct engine *e, struct mono now, const struct host_change *hc, struct routes *routes)
+static bool change_new(struct engine *e, struct change *t, const struct routes_entry *added, size_t n_added)
 {
 	const struct engine_change *c = &e->change;
-	struct engine_out *v = eq_push(e, ENGINE_VIEW, NULL, 0), *h = v ? eq_push(e, ENGINE_HOST, NULL, 0) : NULL;
-	struct engine_view_peer *peers = calloc(c->n_added + 1, sizeof(*peers));
-	struct peer_id *gone = calloc(c->n_gone + 1, sizeof(*gone));
-	struct prefix *in = copy_prefixes(hc->in, hc->n_in), *out = copy_prefixes(hc->out, hc->n_out);
 
-	if (v) {
-		CONTAINER_OF(v, struct engine_item, out)->owned[0] = peers;
-		CONTAINER_OF(v, struct engine_item, out)->owned[1] = gone;
-		v->view = (struct engine_view){ .is_change = true, .peers = peers, .gone = gone, .routes = routes };
-	}
-	if (h) {
-		CONTAINER_OF(h, struct engine_item, out)->owned[0] = in;
-		CONTAINER_OF(h, struct engine_item, out)->owned[1] = out;
-		h->host = (struct engine_host){ .is_up = true, .is_change = true, .routes = in, .gone = out };
-	}
-	if (!v) {
-		free(peers);
-		free(gone);
-	}
-	if (!h) {
-		free(in);
-		free(out);
-	}
-	if (!h || !peers || !gone || !in || !out)
-		return false; /* no memory: the outputs are empty, the whole view follows them */
+	t->view = eq_new(e, ENGINE_VIEW, NULL, 0);
+	t->host = eq_new(e, ENGINE_HOST, NULL, 0);
+	t->peers = calloc(c->n_added + 1, sizeof(*t->peers));
+	t->gone = calloc(c->n_gone + 1, sizeof(*t->gone));
+	t->in = calloc(n_added + 1, sizeof(*t->in));
+	t->out = calloc(c->n_gone_routes + 1, sizeof(*t->out));
+	if (!t->view || !t->host || !t->peers || !t->gone || !t->in || !t->out)
+		return false;
+	for (; t->n_in < n_added; t->n_in++)
+		t->in[t->n_in] = added[t->n_in].prefix;
+	for (; t->n_out < c->n_gone_routes; t->n_out++)
+		t->out[t->n_out] = c->gone_routes[t->n_out].prefix;
+	return hostroutes_change(&e->hostroutes, t->in, &t->n_in, t->out, &t->n_out);
+}
+
+static void change_free(struct change *t)
+{
+	eq_drop(t->view);
+	eq_drop(t->host);
+	free(t->peers);
+	free(t->gone);
+	free(t->in);
+	free(t->out);
+}
+
+static void push_change(struct engine *e, struct mono now, struct change *t)
+{
+	const struct engine_change *c = &e->change;
+	struct engine_out *v = &t->view->out, *h = &t->host->out;
+
+	t->view->owned[0] = t->peers;
+	t->view->owned[1] = t->gone;
+	t->host->owned[0] = t->in;
+	t->host->owned[1] = t->out;
+	v->view = (struct engine_view){ .is_change = true, .peers = t->peers, .gone = t->gone, .routes = e->routes };
+	h->host = (struct engine_host){ .is_up = true, .is_change = true, .routes = t->in, .n_routes = t->n_in,
+					.gone = t->out, .n_gone = t->n_out };
+	eq_add(e, t->view);
+	eq_add(e, t->host);
 	for (size_t i = 0; i < c->n_gone; i++)
-		gone[v->view.n_gone++] = c->gone[i];
-	h->host.n_routes = hc->n_in;
-	h->host.n_gone = hc->n_out;
+		t->gone[v->view.n_gone++] = c->gone[i];
 	for (size_t i = 0; i < c->n_added; i++) {
 		struct epeer *p = ep_get(e, c->added[i]);
 
 		if (!p)
 			continue;
-		peers[v->view.n_peers++] = view_peer(p);
-		ep_in_view(e, now, p);
+		t->peers[v->view.n_peers++] = view_peer(p);
+		ep_in_view(e, now, p); /* behind the view in the line of outputs */
 	}
-	return true;
 }
 
+/* The two outputs for what came and went; false: it takes the whole view. */
 static bool publish_change(struct engine *e, struct mono now)
 {
 	const struct engine_change *c = &e->change;
 	struct routes_entry added[ENGINE_CHANGE_ROUTES];
-	struct host_change hc;
+	struct change t = { 0 };
 	struct routes *routes;
 	size_t n = 0;
 
@@ -364,17 +374,15 @@ static bool publish_change(struct engine *e, struct mono now)
 		if (p && !add_routes(e, p, added, &n))
 			return false;
 	}
-	for (hc.n_in = 0; hc.n_in < n; hc.n_in++)
-		hc.in[hc.n_in] = added[hc.n_in].prefix;
-	for (hc.n_out = 0; hc.n_out < c->n_gone_routes; hc.n_out++)
-		hc.out[hc.n_out] = c->gone_routes[hc.n_out].prefix;
-	if (!hostroutes_change(&e->hostroutes, hc.in, &hc.n_in, hc.out, &hc.n_out))
+	/* The routes last: a version of them that nobody takes over would be lost with all it shares. */
+	routes = change_new(e, &t, added, n) ? routes_patch(e->routes, c->gone_routes, c->n_gone_routes, added, n) : NULL;
+	if (!routes) {
+		change_free(&t);
 		return false;
-	routes = routes_patch(e->routes, c->gone_routes, c->n_gone_routes, added, n);
-	if (!routes)
-		return false;
+	}
 	e->routes = routes;
-	return push_change(e, now, &hc, routes);
+	push_change(e, now, &t);
+	return true;
 }
 
 void engine_view_failed(struct engine *e, bool is_change)
@@ -391,11 +399,11 @@ void em_publish(struct engine *e, struct mono now)
 	if (has_change && (e->view_due || e->host_due || !publish_change(e, now)))
 		e->view_due = e->host_due = true;
 	e->change.n_added = e->change.n_gone = e->change.n_gone_routes = 0;
+	/* What there is no memory for stays due: the next event tries again. */
 	if (e->view_due)
-		publish_view(e, now);
+		e->view_due = !publish_view(e, now);
 	if (e->host_due)
-		publish_host(e);
-	e->view_due = e->host_due = false;
+		e->host_due = !publish_host(e);
 }
 
 /* ---- map ---- */

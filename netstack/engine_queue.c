@@ -6,7 +6,7 @@
 
 #include "engine_int.h"
 
-struct engine_out *eq_push(struct engine *e, enum engine_out_kind kind, const void *data, size_t size)
+struct engine_item *eq_new(struct engine *e, enum engine_out_kind kind, const void *data, size_t size)
 {
 	struct engine_item *i = calloc(1, sizeof(*i) + size);
 
@@ -19,15 +19,28 @@ struct engine_out *eq_push(struct engine *e, enum engine_out_kind kind, const vo
 		memcpy(i->data, data, size);
 	i->out.data = i->data;
 	i->out.size = size;
+	return i;
+}
+
+void eq_add(struct engine *e, struct engine_item *i)
+{
 	if (e->last)
 		e->last->next = i;
 	else
 		e->first = i;
 	e->last = i;
-	return &i->out;
 }
 
-static void item_free(struct engine_item *i)
+struct engine_out *eq_push(struct engine *e, enum engine_out_kind kind, const void *data, size_t size)
+{
+	struct engine_item *i = eq_new(e, kind, data, size);
+
+	if (i)
+		eq_add(e, i);
+	return i ? &i->out : NULL;
+}
+
+void eq_drop(struct engine_item *i)
 {
 	if (!i)
 		return;
@@ -42,7 +55,7 @@ bool eq_pop(struct engine *e, struct engine_out *out)
 {
 	struct engine_item *i = e->first;
 
-	item_free(e->shown);
+	eq_drop(e->shown);
 	e->shown = NULL;
 	if (!i)
 		return false;

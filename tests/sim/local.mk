@@ -19,6 +19,7 @@ check_PROGRAMS += \
 	tests/sim/sim_limits \
 	tests/sim/sim_mesh \
 	tests/sim/sim_meshsoak \
+	tests/sim/sim_nomem \
 	tests/sim/sim_roaming \
 	tests/sim/sim_soak \
 	tests/sim/sim_stock
@@ -28,6 +29,9 @@ tests_sim_sim_ladder_LDADD = $(SIM_LDADD)
 tests_sim_sim_limits_LDADD = $(SIM_LDADD)
 tests_sim_sim_mesh_LDADD = $(SIM_LDADD)
 tests_sim_sim_meshsoak_LDADD = $(SIM_LDADD)
+tests_sim_sim_nomem_LDADD = $(SIM_LDADD)
+# Memory that runs out where the test says so.
+tests_sim_sim_nomem_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=eq_new -Wl,--wrap=eq_push
 tests_sim_sim_roaming_LDADD = $(SIM_LDADD)
 tests_sim_sim_soak_LDADD = $(SIM_LDADD)
 tests_sim_sim_stock_LDADD = $(SIM_LDADD)
