@@ -483,9 +483,14 @@ static void gather(struct forward *const *set, uint32_t n)
 {
 	struct forward *first = set[0];
 
-	for (unsigned fam = 0; fam < 2; fam++)
-		if (first->socks[fam].fd >= 0 && usock_gather(&first->socks[fam], true) < 0)
-			return; /* an old kernel: it spreads always */
+	for (unsigned fam = 0; fam < 2; fam++) {
+		if (first->socks[fam].fd < 0 || usock_gather(&first->socks[fam], true) == 0)
+			continue;
+		/* An old kernel, or no memory: it spreads always, both families. */
+		if (fam && usock_gather(&first->socks[0], false) < 0)
+			log_warn(first->w.dp->log, "relay: IPv4 stays with one worker");
+		return;
+	}
 	memcpy(first->all, set, n * sizeof(set[0]));
 	first->n_all = n;
 }
