@@ -429,11 +429,11 @@ static void listener_ready(struct httpd *h, struct listener *l)
 
 		fd = accept4(l->fd, (struct sockaddr *)&sa, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd < 0) {
-			/* Without descriptors the kernel's queue holds new connections for a moment. */
-			if (errno == EMFILE || errno == ENFILE) {
+			/* Without descriptors or memory the kernel's queue holds new connections for a moment. */
+			if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+				log_warn(h->log, "httpd: accept: %s", strerror(errno));
 				h->accept_at = mono_add_ms(h->now, 1000);
 				listeners_watch(h, false);
-				log_warn(h->log, "httpd: out of descriptors");
 			}
 			return;
 		}
