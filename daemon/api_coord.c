@@ -91,15 +91,19 @@ static void post_enable(struct api *api, const struct api_req *req)
 	char why[COORDROLE_ERR_MAX] = "", warn[COORDROLE_WARN_MAX] = "";
 	struct coordrole_settings s = { 0 };
 	struct json_in in = { 0 };
+	struct json_err wrong;
 	cJSON *v;
 	int err;
 
 	if (!r)
 		return;
-	v = json_parse((const char *)req->body, req->body_size, 0, NULL);
+	v = json_parse((const char *)req->body, req->body_size, 0, &wrong);
 	read_settings(&in, v, &s);
 	if (!cJSON_IsObject(v) || in.err) {
-		api_reply_error(api, req->token, 400, "bad request", false);
+		if (in.err == -ENOMEM || (!v && json_err_code(&wrong) == -ENOMEM))
+			api_reply_error(api, req->token, 500, "out of memory", false);
+		else
+			api_reply_error(api, req->token, 400, "bad request", false);
 		cJSON_Delete(v);
 		return;
 	}

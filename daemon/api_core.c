@@ -258,12 +258,17 @@ static int parse_start(struct api *api, const cJSON *json, struct prefs *next, s
 static void post_start(struct api *api, const struct api_req *req)
 {
 	const struct api_backend *b = api_backend(api);
-	cJSON *json = json_parse((const char *)req->body, req->body_size, 0, NULL);
+	struct json_err wrong;
+	cJSON *json = json_parse((const char *)req->body, req->body_size, 0, &wrong);
 	struct api_start start = { .pid = req->pid };
 	char err[API_ERR_MAX] = "";
 	struct prefs next = { 0 };
 	int ret;
 
+	if (!json && json_err_code(&wrong) == -ENOMEM) {
+		fail(api, req, -ENOMEM);
+		return;
+	}
 	if (!cJSON_IsObject(json)) {
 		api_reply_text(api, req->token, 400, "invalid JSON body\n");
 		cJSON_Delete(json);

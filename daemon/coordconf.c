@@ -222,10 +222,11 @@ static int take_text(struct json_in *in, const cJSON *o, const char *key, char *
 
 int coordconf_parse(struct coordconf *c, const char *row)
 {
-	cJSON *o = json_parse(row, strlen(row), 0, NULL);
+	struct json_err wrong;
+	cJSON *o = json_parse(row, strlen(row), 0, &wrong);
 	struct json_in in = { 0 };
 	const char *pool;
-	int err = o ? 0 : -EBADMSG;
+	int err = o ? 0 : json_err_code(&wrong);
 
 	if (err)
 		return err;

@@ -218,8 +218,11 @@ static int load_table(struct coordstore *s, enum reg_table table,
 		rc = sqlite3_step(st);
 		if (rc != SQLITE_ROW)
 			break;
-		text = (const char *)sqlite3_column_text(st, 1); /* null: out of memory, or NULL in a damaged row */
-		err = text ? row(ctx, table, sqlite3_column_int64(st, 0), text) : -EBADMSG;
+		text = (const char *)sqlite3_column_text(st, 1);
+		if (text)
+			err = row(ctx, table, sqlite3_column_int64(st, 0), text);
+		else /* out of memory, or NULL in a damaged row */
+			err = sqlite3_errcode(s->db) == SQLITE_NOMEM ? -ENOMEM : -EBADMSG;
 		if (err < 0)
 			break;
 	}

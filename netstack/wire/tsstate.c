@@ -143,15 +143,18 @@ static int read_profiles(struct tsstate *t, const cJSON *state, const char *key,
 {
 	static const char name[] = "_profiles";
 	struct json_in in = { 0 };
+	struct json_err wrong;
 	struct value v = { 0 };
 	cJSON *profiles = NULL;
 	const cJSON *p, *first = NULL;
 	int ret = get_value(&v, state, name, err);
 
 	if (!ret && v.p) {
-		profiles = json_parse(v.p, v.size, JSON_UNIQUE, NULL);
+		profiles = json_parse(v.p, v.size, JSON_UNIQUE, &wrong);
 		if (cJSON_IsObject(profiles))
 			first = profiles->child;
+		else if (!profiles && json_err_code(&wrong) == -ENOMEM)
+			ret = -ENOMEM;
 		else
 			ret = malformed(err, name, "not a JSON object");
 	}
@@ -193,6 +196,7 @@ static int read_login(struct tsstate *t, const cJSON *prefs, const char *key, ch
 static int read_prefs(struct tsstate *t, const cJSON *state, const char *key, char err[static TSSTATE_ERR_MAX])
 {
 	char why[PREFS_ERR_MAX] = "";
+	struct json_err wrong;
 	struct value v = { 0 };
 	cJSON *prefs = NULL;
 	int ret = get_value(&v, state, key, err);
@@ -200,8 +204,12 @@ static int read_prefs(struct tsstate *t, const cJSON *state, const char *key, ch
 	if (!ret && !v.p)
 		ret = malformed(err, key, "this is the current profile, and it is not there");
 	if (!ret) {
-		prefs = json_parse(v.p, v.size, 0, NULL);
-		ret = cJSON_IsObject(prefs) ? read_login(t, prefs, key, err) : malformed(err, key, "not a JSON object");
+		prefs = json_parse(v.p, v.size, 0, &wrong);
+		if (!prefs && json_err_code(&wrong) == -ENOMEM)
+			ret = -ENOMEM;
+		else
+			ret = cJSON_IsObject(prefs) ? read_login(t, prefs, key, err) :
+						      malformed(err, key, "not a JSON object");
 	}
 	if (!ret) {
 		blank_keys(&v);
@@ -218,6 +226,7 @@ static int read_prefs(struct tsstate *t, const cJSON *state, const char *key, ch
 static int read_serve(struct tsstate *t, const cJSON *state, const char *id, char err[static TSSTATE_ERR_MAX])
 {
 	char name[STATE_KEY_MAX + 8];
+	struct json_err wrong;
 	struct value v = { 0 };
 	cJSON *serve;
 	int ret;
@@ -226,11 +235,13 @@ static int read_serve(struct tsstate *t, const cJSON *state, const char *id, cha
 	ret = get_value(&v, state, name, err);
 	if (ret || !v.p)
 		return ret;
-	serve = json_parse(v.p, v.size, 0, NULL);
+	serve = json_parse(v.p, v.size, 0, &wrong);
+	if (!serve && json_err_code(&wrong) == -ENOMEM)
+		ret = -ENOMEM;
 	t->has_serve = !serve || json_len(serve) > 0;
 	cJSON_Delete(serve);
 	value_wipe(&v);
-	return 0;
+	return ret;
 }
 
 /* A file of exactly these members is the whole state, sealed with a key that is in the TPM. */
@@ -271,7 +282,9 @@ int tsstate_parse(struct tsstate *t, const char *text, size_t size, char err[sta
 		state = json_parse(text, size, JSON_UNIQUE, &why);
 	if (state)
 		ret = read_state(t, state, err);
-	else
+	else if (size <= TSSTATE_SIZE_MAX)
+		ret = json_err_code(&why);
+	if (!state)
 		(void)snprintf(err, TSSTATE_ERR_MAX, "not a tailscaled state: %s", why.reason);
 	if (ret) {
 		tsstate_wipe(t);
