@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { BACKLOG = 128, PAUSE_S = 1 };
+enum { BACKLOG = 128, PAUSE_S = 1, ACCEPTS_MAX = 32 /* before others get their turn: callers may be without end */ };
 
 static void resume(void *ctx, struct mono now)
 {
@@ -25,7 +25,7 @@ static void ready(void *ctx, uint32_t events, struct mono now)
 	struct unixlisten *l = ctx;
 
 	(void)events;
-	for (;;) {
+	for (int i = 0; i < ACCEPTS_MAX; i++) {
 		struct ucred cred = { .pid = 0, .uid = (uid_t)-1, .gid = (gid_t)-1 };
 		socklen_t len = sizeof(cred);
 		int fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -51,12 +51,14 @@ static int check_existing(const char *path, const struct sockaddr_un *sa)
 		return errno == ENOENT ? 0 : -errno;
 	if (!S_ISSOCK(st.st_mode))
 		return -EINVAL;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -errno;
 	err = connect(fd, (const struct sockaddr *)sa, sizeof(*sa)) ? -errno : -EADDRINUSE;
 	(void)close(fd);
-	return err == -EADDRINUSE ? err : 0; /* nobody answers: it may be replaced */
+	if (err == -EAGAIN) /* it is busy, or stopped for a while, but there */
+		return -EADDRINUSE;
+	return err == -ECONNREFUSED || err == -ENOENT ? 0 : err; /* nobody answers: it may be replaced */
 }
 
 static int make_parent(const char *path)

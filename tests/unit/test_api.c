@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "tests/unit/apifake.h"
@@ -772,10 +773,33 @@ static void connections_are_limited_by_uid_and_in_all(void **state)
 }
 
 /* A live socket is not taken over, a dead one is replaced, another file is left alone. */
+enum { BACKLOG = 900 }; /* more than any listener has */
+
+/* Connects until nobody is let in. */
+static int fill_backlog(const char *path, int fds[static BACKLOG])
+{
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	int n = 0;
+
+	(void)snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", path);
+	for (; n < BACKLOG; n++) {
+		fds[n] = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+		assert_true(fds[n] >= 0);
+		if (connect(fds[n], (const struct sockaddr *)&sa, sizeof(sa)) < 0) {
+			assert_int_equal(errno, EAGAIN);
+			(void)close(fds[n]);
+			return n;
+		}
+	}
+	return n;
+}
+
 static void listening_takes_over_dead_sockets_only(void **state)
 {
 	char dir[] = "/tmp/meshd-api-XXXXXX", path[64];
+	static int fds[BACKLOG];
 	struct apifake f, g;
+	int n;
 	FILE *file;
 
 	(void)state;
@@ -785,6 +809,11 @@ static void listening_takes_over_dead_sockets_only(void **state)
 	apifake_init(&g);
 	assert_int_equal(api_listen(f.api, path), 0);
 	assert_int_equal(api_listen(g.api, path), -EADDRINUSE);
+	/* One that is busy, or stopped, does not hold up who asks, and is not replaced. */
+	n = fill_backlog(path, fds);
+	assert_int_equal(api_listen(g.api, path), -EADDRINUSE);
+	while (n > 0)
+		(void)close(fds[--n]);
 	apifake_wipe(&f);
 	assert_int_equal(access(path, F_OK), -1); /* removed at the end */
 	assert_int_equal(api_listen(g.api, path), 0);
