@@ -770,11 +770,6 @@ struct ip coordrole_public_ip(const struct coordrole *r)
 	return r->url.ip;
 }
 
-uint16_t coordrole_port(const struct coordrole *r)
-{
-	return r->is_on ? r->url.port : 0;
-}
-
 uint16_t coordrole_stun_port(const struct coordrole *r)
 {
 	return r->is_on && r->conf.stun_port > 0 ? r->stund.port : 0;

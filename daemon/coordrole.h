@@ -85,7 +85,6 @@ bool coordrole_is_on(const struct coordrole *r);
 const char *coordrole_url(const struct coordrole *r);
 /* Address literal in the URL, unset for a name: our own node announces it when no interface has it. */
 struct ip coordrole_public_ip(const struct coordrole *r);
-uint16_t coordrole_port(const struct coordrole *r);      /* TCP listener; 0 = off */
 uint16_t coordrole_stun_port(const struct coordrole *r); /* 0 = off */
 
 /* JSON object for `coordinator status`: URL, listeners, DERP region, nodes, policy revision, database size,
