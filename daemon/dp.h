@@ -229,9 +229,6 @@ struct dp_event {
 /* The next event. Returns false if there is none, or after so many that the loop's other work
  * should have its turn; then 'on_events' is called again in the next one. */
 bool dp_poll(struct dp *dp, struct mono now, struct dp_event *ev);
-/* Bytes of datagrams that wait for dp_poll(), out of '*capacity': the queue depth that tells the
- * handshake machine whether it is under load. */
-size_t dp_backlog(const struct dp *dp, size_t *capacity);
 
 /* --- the relay's forwarding --- */
 
@@ -266,9 +263,6 @@ struct dp_relay_stats {
 };
 /* Returns 0 or -ENOENT. */
 MESH_MUST_USE int dp_relay_stats(const struct dp *dp, uint32_t vni, struct dp_relay_stats *st);
-/* Without a dp_relay_set() of its own, control forwards a datagram with dp_send() and tells here,
- * so that the forwarded_* totals are whole. */
-void dp_relay_count(struct dp *dp, const struct ep *from, const struct ep *to, size_t size);
 
 /* --- figures --- */
 

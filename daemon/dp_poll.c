@@ -217,12 +217,6 @@ bool dp_poll(struct dp *dp, struct mono now, struct dp_event *ev)
 	return false;
 }
 
-size_t dp_backlog(const struct dp *dp, size_t *capacity)
-{
-	*capacity = DP_RING_SIZE / 4 * 3;
-	return ring_used(&in_worker(dp->in)->notes);
-}
-
 /* --- figures --- */
 
 int dp_peer_totals(const struct dp *dp, struct peer_id peer, struct dp_peer_totals *t)
@@ -277,12 +271,6 @@ void dp_counters(const struct dp *dp, struct dp_counters *c)
 	memset(c, 0, sizeof(*c));
 	for (uint32_t i = 0; i < 2 + dp->n_forwarders; i++)
 		add_tally(c, &worker_at(dp, i)->tally);
-	for (int i = 0; i < 2; i++) {
-		for (int k = 0; k < 2; k++) {
-			c->relay_pkts[i][k] += dp->relay_counted[i][k];
-			c->relay_bytes[i][k] += dp->relay_counted_bytes[i][k];
-		}
-	}
 	add_all(&c->in_dropped[DP_IN_RING], &dp->control_dropped_orders, 1);
 	if (dp->past)
 		add_tally(c, dp->past);

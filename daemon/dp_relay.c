@@ -176,11 +176,3 @@ int dp_relay_stats(const struct dp *dp, uint32_t vni, struct dp_relay_stats *st)
 	}
 	return 0;
 }
-
-void dp_relay_count(struct dp *dp, const struct ep *from, const struct ep *to, size_t size)
-{
-	const unsigned in = dp_fam(from->ip.family), out = dp_fam(to->ip.family);
-
-	dp->relay_counted[in][out]++;
-	dp->relay_counted_bytes[in][out] += size;
-}

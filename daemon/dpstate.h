@@ -246,7 +246,6 @@ struct dp {
 	bool derp_is_due;       /* the in worker has orders that its bell was not rung for */
 	bool relay_is_open;
 	struct counter control_dropped_orders;
-	uint64_t relay_counted[2][2], relay_counted_bytes[2][2];
 	struct dp_tally *past; /* sums of forwarders that have ended; null = none yet */
 };
 

@@ -142,7 +142,8 @@ static void fill_relay(struct meshd *m, struct metrics_input *in, const struct d
 	for (unsigned i = 0; i < 2; i++)
 		for (unsigned j = 0; j < 2; j++)
 			in->relay_forwarded[i][j] =
-				(struct metrics_count){ c->relay_pkts[i][j], c->relay_bytes[i][j] };
+				(struct metrics_count){ c->relay_pkts[i][j] + r->n.own_pkts[i][j],
+							c->relay_bytes[i][j] + r->n.own_bytes[i][j] };
 	in->relay_open = r->n_bound;
 	in->relay_connecting = r->n_live - r->n_bound;
 	in->relay_sessions_total = r->n.allocated;

@@ -509,6 +509,8 @@ static void forward(struct relayserver *s, struct mono now, struct relayserver_s
 	e->side[side].rx_bytes += size;
 	s->n.fwd_pkts[in][out]++;
 	s->n.fwd_bytes[in][out] += size;
+	s->n.own_pkts[in][out]++;
+	s->n.own_bytes[in][out] += size;
 	s->out = (struct relayserver_out){
 		.kind = RELAYSERVER_SEND, .to = *to, .data = buf, .size = size, .vni = e->vni
 	};

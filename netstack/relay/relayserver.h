@@ -160,6 +160,7 @@ struct relayserver_session {
 
 struct relayserver_counters {
 	uint64_t fwd_pkts[2][2];  /* [in][out], 0 = IPv4, 1 = IPv6; own and the workers' */
+	uint64_t own_pkts[2][2], own_bytes[2][2]; /* of them: forwarded here, while a session is not bound */
 	uint64_t fwd_bytes[2][2];
 	uint64_t drops[RELAYSERVER_DROPS];
 	uint64_t refusals[RELAYSERVER_REFUSALS];

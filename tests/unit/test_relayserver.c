@@ -724,6 +724,12 @@ static void relay_budget_data_only_between_bound_addresses(void **state)
 	assert_int_equal(s.n.drops[RELAYSERVER_DROP_NOT_BOUND], 1);
 	assert_int_equal(s.n.drops[RELAYSERVER_DROP_STRANGER], 2);
 	assert_int_equal(s.n.drops[RELAYSERVER_DROP_UNKNOWN_VNI], 1);
+	/* What is forwarded here and what workers forward, for totals. */
+	assert_int_equal(s.n.own_pkts[0][0], 2);
+	relayserver_used(&s, vni, 0, at_ms(5), 10, 1000);
+	assert_int_equal(s.n.own_pkts[0][0], 2);
+	assert_int_equal(s.n.fwd_pkts[0][0], 12);
+	assert_int_equal(s.n.fwd_bytes[0][0], s.n.own_bytes[0][0] + 1000);
 	relayserver_wipe(&s);
 }
 
