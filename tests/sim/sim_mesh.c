@@ -3,6 +3,8 @@
  * time. */
 #include "tests/unit/testing.h"
 
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "control/netmap.h"
@@ -551,6 +553,54 @@ static unsigned n_health(const struct node *n, const char *code)
 	return count;
 }
 
+static char *status_text(const struct status *s)
+{
+	struct bytes b = { 0 };
+	char *text;
+
+	assert_int_equal(status_write(&b, s, NULL), 0);
+	assert_int_equal(bytes_append(&b, "", 1), 0);
+	text = strdup((const char *)bytes_data(&b));
+	bytes_wipe(&b);
+	assert_non_null(text);
+	return text;
+}
+
+/* The order is that of a whole one; a peer that has gone is told as such. */
+static void a_status_is_the_same_peer_by_peer(void **state)
+{
+	struct topo t = topo_mesh(34, TOPO_E, TOPO_H, 2);
+	const struct engine *e = whole_engine(t.a);
+	struct status whole, parts;
+	struct status_peer gone = { .id = NULL };
+	char *want, *got;
+	int64_t *ids;
+
+	(void)state;
+	world_flow(t.w, t.a, t.b, 20);
+	world_run(t.w, 10000);
+	assert_int_equal(engine_status(e, t.w->net->now, true, &whole), 0);
+	assert_int_equal(engine_status(e, t.w->net->now, false, &parts), 0);
+	assert_int_equal(engine_status_ids(e, &ids, &parts.n_peers), 0);
+	assert_int_equal(parts.n_peers, whole.n_peers);
+	assert_true(parts.n_peers >= 3);
+	parts.peers = calloc(parts.n_peers, sizeof(*parts.peers));
+	for (size_t i = 0; i < parts.n_peers; i++) {
+		assert_int_equal(engine_status_peer(e, t.w->net->now, ids[i], &parts, &parts.peers[i]), 0);
+		assert_true(i == 0 || memcmp(parts.peers[i - 1].key.b, parts.peers[i].key.b, KEY_SIZE) < 0);
+	}
+	want = status_text(&whole);
+	got = status_text(&parts);
+	assert_string_equal(got, want);
+	assert_int_equal(engine_status_peer(e, t.w->net->now, 12345, &parts, &gone), -ENOENT);
+	free(want);
+	free(got);
+	free(ids);
+	status_wipe(&whole);
+	status_wipe(&parts);
+	topo_end(&t);
+}
+
 /* Settings that are on by default and do nothing here must not pass for working. */
 static void what_is_on_by_default_and_not_built_is_told(void **state)
 {
@@ -704,6 +754,7 @@ int main(void)
 		cmocka_unit_test(without_udp_a_home_of_two_regions_is_named_within_a_second),
 		cmocka_unit_test(forged_disco_gets_no_answer_and_hurts_no_flow),
 		cmocka_unit_test(of_a_host_s_addresses_the_useful_ones_are_announced),
+		cmocka_unit_test(a_status_is_the_same_peer_by_peer),
 		cmocka_unit_test(what_is_on_by_default_and_not_built_is_told),
 		cmocka_unit_test(a_person_s_ping_is_answered),
 		cmocka_unit_test(reset_derp_connections_disturb_a_derp_flow_for_under_2_s),

@@ -522,6 +522,68 @@ static void strangers_cannot_fill_memory(void **state)
 	stop(t);
 }
 
+static void strangers_together_displace_the_oldest(void **state)
+{
+	struct ct *t = start();
+	struct ct_client *b = ct_client(t, "b");
+	const cJSON *list;
+	cJSON *v;
+
+	(void)state;
+	for (unsigned i = 0; i <= REG_PENDING_MAX; i++) {
+		b->machine.b[0] = (uint8_t)i;
+		b->machine.b[1] = (uint8_t)(i >> 8);
+		memcpy(b->key.b, b->machine.b, 2);
+		ct_register(t, b, "", "");
+		assert_non_null(strstr(b->body, "/register/"));
+	}
+	v = ct_admin(t, "nodes.list", 200, "{}");
+	list = test_get(v, "Pending");
+	assert_int_equal(cJSON_GetArraySize(list), REG_PENDING_MAX);
+	/* The newest waits; it is the first that went. */
+	assert_non_null(strstr(b->body, test_str(cJSON_GetArrayItem(list, REG_PENDING_MAX - 1), "ID")));
+	done(v);
+	stop(t);
+}
+
+/* What a node says of itself is cut: it is kept, and goes to all its peers. */
+static void what_nodes_say_of_themselves_is_bounded(void **state)
+{
+	static char text[3200], long_text[300];
+	struct ct *t = start();
+	struct ct_client *a = ct_client(t, "a"), *b = ct_client(t, "b");
+	size_t used;
+	cJSON *v;
+
+	(void)state;
+	ct_join(t, a, "admin", "");
+	ct_join(t, b, "admin", "");
+	memset(long_text, 'x', sizeof(long_text) - 1);
+	(void)snprintf(text, sizeof(text), ",\"Hostinfo\":{\"Hostname\":\"b\",\"OS\":\"%s\",\"IPNVersion\":\"%s\"}", long_text,
+		       long_text);
+	(void)ct_map(t, b, false, true, text);
+	assert_string_equal(ct_peer(a, "b")->host.os, "");
+	assert_string_equal(ct_peer(a, "b")->host.version, "");
+	long_text[255] = 0;
+	(void)snprintf(text, sizeof(text), ",\"Hostinfo\":{\"Hostname\":\"b\",\"OS\":\"%s\"}", long_text);
+	(void)ct_map(t, b, false, true, text);
+	assert_string_equal(ct_peer(a, "b")->host.os, long_text);
+	/* Tags that a login asks for: they come with its name. */
+	used = (size_t)snprintf(text, sizeof(text), "c\",\"RequestTags\":[\"tag:t\"");
+	while (used < 3000)
+		used += (size_t)snprintf(text + used, sizeof(text) - used, ",\"tag:t\"");
+	(void)snprintf(text + used, sizeof(text) - used, "],\"Machine\":\"");
+	env_fill(&t->env.env, b->machine.b, KEY_SIZE);
+	env_fill(&t->env.env, b->key.b, KEY_SIZE);
+	b->hostname = text;
+	ct_register(t, b, "", "");
+	v = ct_admin(t, "nodes.list", 200, "{}");
+	assert_int_equal(cJSON_GetArraySize(test_get(cJSON_GetArrayItem(test_get(v, "Pending"), 0), "RequestTags")),
+			 REG_TAGS_MAX);
+	done(v);
+	stop(t);
+}
+
 /* ---- administration ---- */
 
 static void node_administration(void **state)
@@ -548,6 +610,12 @@ static void node_administration(void **state)
 	v = ct_admin(t, "nodes.tag", 400, "{\"Node\":\"desk\",\"Tags\":[\"tag:x\"]}");
 	assert_non_null(strstr(test_str(v, "Error"), "add to tagOwners: \"tag:x\": ["));
 	done(v);
+	/* A request that is refused has changed nothing. */
+	done(ct_admin(t, "policy.set", 200, "{\"Policy\":\"{\\\"tagOwners\\\":{\\\"tag:x\\\":[]},\\\"grants\\\":"
+		      "[{\\\"src\\\":[\\\"*\\\"],\\\"dst\\\":[\\\"*\\\"],\\\"ip\\\":[\\\"*\\\"]}]}\"}"));
+	done(ct_admin(t, "nodes.tag", 400, "{\"Node\":\"desk\",\"Tags\":[\"tag:x\",7]}"));
+	ct_pump(t);
+	assert_int_equal(ct_peer(a, "desk")->n_tags, 0);
 	done(ct_admin(t, "nodes.delete", 200, "{\"Node\":\"desk\"}"));
 	ct_pump(t);
 	assert_int_equal(a->n_peers, 0);
@@ -768,6 +836,8 @@ int main(void)
 		cmocka_unit_test(keys_expire_by_themselves),
 		cmocka_unit_test(expired_nodes_stay_without_derp),
 		cmocka_unit_test(strangers_cannot_fill_memory),
+		cmocka_unit_test(strangers_together_displace_the_oldest),
+		cmocka_unit_test(what_nodes_say_of_themselves_is_bounded),
 		cmocka_unit_test(node_administration),
 		cmocka_unit_test(policy_reaches_nodes),
 		cmocka_unit_test(relay_works_at_once),

@@ -288,6 +288,46 @@ static void a_peer_that_is_not_heard_gets_the_time_to_call(void **state)
 	assert_in_range(n_sent(r, DISCO_CALL_ME_MAYBE, NULL), 8, 11);
 }
 
+/* Two CallMeMaybes that the peer did not answer, and a third that waits for it to speak. */
+static void fall_silent(struct rig *r)
+{
+	run_gathering(r, 3900);
+	assert_int_equal(n_sent(r, DISCO_CALL_ME_MAYBE, NULL), 2);
+	run_gathering(r, 2000);
+	assert_int_equal(n_sent(r, DISCO_CALL_ME_MAYBE, NULL), 0);
+}
+
+/* It must hear at once where we are now, even if the addresses look the same. */
+static void a_changed_link_ends_the_wait_for_a_peer_s_call(void **state)
+{
+	struct rig *r = *state;
+
+	fall_silent(r);
+	forget(r);
+	ladder_input_link(&r->l, r->now, true);
+	pathself_set_endpoints(&r->self, r->now, &OWN, 1);
+	ladder_input_own_endpoints(&r->l, r->now);
+	run(r, 100, true);
+	assert_int_equal(n_sent(r, DISCO_CALL_ME_MAYBE, NULL), 1);
+}
+
+/* So must one whose path died. */
+static void a_suspect_path_ends_the_wait_for_a_peer_s_call(void **state)
+{
+	struct rig *r = *state;
+	const struct path_addr p1 = path_direct(&E1);
+
+	fall_silent(r);
+	answer(r, &p1, 20);
+	run_gathering(r, 3000);
+	assert_true(path_eq(&r->l.published.first, &p1) && r->l.published.is_trusted);
+	r->n_answers = 0;
+	run_gathering(r, 4000);
+	assert_true(r->self.n.suspect >= 1);
+	/* Two call it off the dead path and would count as unheard, too; two more tell where to. */
+	assert_int_equal(n_sent(r, DISCO_CALL_ME_MAYBE, NULL), 4);
+}
+
 static void an_active_flow_on_derp_looks_up_its_endpoints_every_4_s(void **state)
 {
 	struct rig *r = *state;
@@ -515,20 +555,30 @@ static void two_lost_pings_far_apart_leave_an_idle_path_alone(void **state)
 	assert_true(path_eq(&r->l.best.path, &p1));
 }
 
+/* A relay path, offered so long after it was asked for; it answers. */
+static struct path_addr offered_relay(struct rig *r, int64_t ms)
+{
+	const struct path_addr relay = path_relay(&E2, 7);
+	struct relay_path offer = { .path = relay, .latency_ns = 30 * NS_PER_MS };
+
+	memset(offer.server.b, 9, sizeof(offer.server.b));
+	ladder_input_relays(&r->l, r->now, 1, true);
+	run(r, ms, true);
+	answer(r, &relay, 30);
+	ladder_input_offer(&r->l, r->now, &offer);
+	return relay;
+}
+
 static void a_warm_relay_takes_over_from_a_dead_direct_path(void **state)
 {
 	struct rig *r = *state;
-	const struct path_addr p1 = path_direct(&E1), relay = path_relay(&E2, 7);
-	struct relay_path offer = { .path = relay, .latency_ns = 30 * NS_PER_MS };
+	const struct path_addr p1 = path_direct(&E1);
+	struct path_addr relay;
 	struct mono dead;
 
-	memset(offer.server.b, 9, sizeof(offer.server.b));
 	answer(r, &p1, 20);
-	ladder_input_relays(&r->l, r->now, 1, true);
-	run(r, 5000, true);
+	relay = offered_relay(r, 5000);
 	assert_true(n_kind(r, LADDER_WANT_RELAYS) >= 1);
-	answer(r, &relay, 30);
-	ladder_input_offer(&r->l, r->now, &offer);
 	run(r, 3000, true);
 	assert_true(path_eq(&r->l.published.first, &p1)); /* direct stays best */
 	assert_true(n_sent(r, DISCO_PING, &relay) >= 1);  /* and the relay warm */
@@ -550,14 +600,8 @@ static void a_warm_relay_takes_over_from_a_dead_direct_path(void **state)
 static void a_peer_behind_on_derp_is_told_of_the_relay_again(void **state)
 {
 	struct rig *r = *state;
-	const struct path_addr relay = path_relay(&E2, 7), derp = path_derp(1);
-	struct relay_path offer = { .path = relay, .latency_ns = 30 * NS_PER_MS };
+	const struct path_addr relay = offered_relay(r, 1000), derp = path_derp(1);
 
-	memset(offer.server.b, 9, sizeof(offer.server.b));
-	answer(r, &relay, 30);
-	ladder_input_relays(&r->l, r->now, 1, true);
-	run(r, 1000, true);
-	ladder_input_offer(&r->l, r->now, &offer);
 	run(r, 10000, true);
 	assert_true(path_eq(&r->l.published.first, &relay) && r->l.published.is_trusted);
 	forget(r);
@@ -578,14 +622,8 @@ static void a_peer_behind_on_derp_is_told_of_the_relay_again(void **state)
 static void a_flow_on_a_relay_asks_for_the_direct_path_every_second(void **state)
 {
 	struct rig *r = *state;
-	const struct path_addr relay = path_relay(&E2, 7), p1 = path_direct(&E1), p2 = path_direct(&E2);
-	struct relay_path offer = { .path = relay, .latency_ns = 30 * NS_PER_MS };
+	const struct path_addr relay = offered_relay(r, 1000), p1 = path_direct(&E1), p2 = path_direct(&E2);
 
-	memset(offer.server.b, 9, sizeof(offer.server.b));
-	answer(r, &relay, 30);
-	ladder_input_relays(&r->l, r->now, 1, true);
-	run(r, 1000, true);
-	ladder_input_offer(&r->l, r->now, &offer);
 	run(r, 5000, true);
 	assert_true(path_eq(&r->l.published.first, &relay) && r->l.published.is_trusted);
 	forget(r);
@@ -606,14 +644,8 @@ static void a_flow_on_a_relay_asks_for_the_direct_path_every_second(void **state
 static void an_idle_relay_path_is_left_in_peace(void **state)
 {
 	struct rig *r = *state;
-	const struct path_addr relay = path_relay(&E2, 7), p1 = path_direct(&E1);
-	struct relay_path offer = { .path = relay, .latency_ns = 30 * NS_PER_MS };
+	const struct path_addr relay = offered_relay(r, 1000), p1 = path_direct(&E1);
 
-	memset(offer.server.b, 9, sizeof(offer.server.b));
-	answer(r, &relay, 30);
-	ladder_input_relays(&r->l, r->now, 1, true);
-	run(r, 1000, true);
-	ladder_input_offer(&r->l, r->now, &offer);
 	run(r, 12000, false);
 	forget(r);
 	run(r, 30000, false);
@@ -625,15 +657,10 @@ static void an_idle_relay_path_is_left_in_peace(void **state)
 static void a_relay_that_comes_back_for_us_alone_is_told_within_a_second(void **state)
 {
 	struct rig *r = *state;
-	const struct path_addr relay = path_relay(&E2, 7), derp = path_derp(1);
-	struct relay_path offer = { .path = relay, .latency_ns = 30 * NS_PER_MS };
+	const struct path_addr derp = path_derp(1);
 
-	memset(offer.server.b, 9, sizeof(offer.server.b));
-	ladder_input_relays(&r->l, r->now, 1, true);
-	run(r, 200, true); /* it was asked for a moment ago */
+	(void)offered_relay(r, 200); /* it was asked for a moment ago */
 	assert_int_equal(n_kind(r, LADDER_WANT_RELAYS), 1);
-	answer(r, &relay, 30);
-	ladder_input_offer(&r->l, r->now, &offer);
 	forget(r);
 	for (int i = 0; i < 6; i++) {
 		ladder_input_received(&r->l, r->now, &derp);
@@ -854,6 +881,8 @@ int main(void)
 		T(an_idle_peer_on_derp_is_pinged_with_every_second_heartbeat),
 		T(a_peer_that_calls_in_step_does_not_silence_us),
 		T(a_peer_that_is_not_heard_gets_the_time_to_call),
+		T(a_changed_link_ends_the_wait_for_a_peer_s_call),
+		T(a_suspect_path_ends_the_wait_for_a_peer_s_call),
 		T(an_active_flow_on_derp_looks_up_its_endpoints_every_4_s),
 		T(heartbeats_end_45_s_after_the_last_packet),
 		T(a_new_disco_key_ends_trust_until_the_next_pong),

@@ -326,6 +326,10 @@ static void addresses_that_nobody_could_reach_are_refused(void **state)
 		ep = external(&r);
 		assert_false(ep_is_set(&ep));
 		assert_int_equal(r.p.refused, 1);
+		/* It is of no use to us, and takes the place of another. */
+		assert_int_equal(r.job.kind == PORTMAPPER_UNMAP, bad[i].port != 0);
+		if (bad[i].port)
+			assert_int_equal(r.job.external.port, bad[i].port);
 	}
 }
 
