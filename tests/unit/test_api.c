@@ -288,7 +288,18 @@ static void refused_edits_answer_with_the_reason(void **state)
 	apifake_wipe(&f);
 }
 
-/* Two edits at once: the second is computed from what the first left. */
+/* Two edits at once: the backend has the first, the second waits. */
+static void edit_twice(struct apifake *f, int *a, int *b)
+{
+	f->hold = true;
+	*a = apifake_connect(f, 0);
+	*b = apifake_connect(f, 0);
+	assert_string_equal(exchange(f, *a, "PATCH", "prefs", "{\"ShieldsUp\":true,\"ShieldsUpSet\":true}"), "");
+	assert_string_equal(exchange(f, *b, "PATCH", "prefs", "{\"Hostname\":\"x\",\"HostnameSet\":true}"), "");
+	assert_int_equal(f->set_calls, 1);
+}
+
+/* The second is computed from what the first left. */
 static void edits_run_one_after_the_other(void **state)
 {
 	static char buf[ANSWER_MAX];
@@ -298,12 +309,7 @@ static void edits_run_one_after_the_other(void **state)
 
 	(void)state;
 	apifake_init(&f);
-	f.hold = true;
-	a = apifake_connect(&f, 0);
-	b = apifake_connect(&f, 0);
-	assert_string_equal(exchange(&f, a, "PATCH", "prefs", "{\"ShieldsUp\":true,\"ShieldsUpSet\":true}"), "");
-	assert_string_equal(exchange(&f, b, "PATCH", "prefs", "{\"Hostname\":\"x\",\"HostnameSet\":true}"), "");
-	assert_int_equal(f.set_calls, 1);
+	edit_twice(&f, &a, &b);
 	first = f.held;
 	api_reply_prefs(f.api, first, NULL);
 	assert_int_equal(f.set_calls, 2);
@@ -331,13 +337,8 @@ static void whoever_waits_at_the_end_is_told(void **state)
 
 	(void)state;
 	apifake_init(&f);
-	f.hold = true;
-	a = apifake_connect(&f, 0);
-	b = apifake_connect(&f, 0);
 	idle = apifake_connect(&f, 0);
-	apifake_run(&f);
-	(void)exchange(&f, a, "PATCH", "prefs", "{\"ShieldsUp\":true,\"ShieldsUpSet\":true}");
-	(void)exchange(&f, b, "PATCH", "prefs", "{\"Hostname\":\"x\",\"HostnameSet\":true}");
+	edit_twice(&f, &a, &b);
 	apifake_wipe(&f);
 	assert_int_equal(f.set_calls, 1);
 	assert_int_equal(status_of(read_all(a, buf)), 503);
@@ -359,11 +360,7 @@ static void a_stopped_server_takes_no_request(void **state)
 
 	(void)state;
 	apifake_init(&f);
-	f.hold = true;
-	a = apifake_connect(&f, 0);
-	b = apifake_connect(&f, 0);
-	(void)exchange(&f, a, "PATCH", "prefs", "{\"ShieldsUp\":true,\"ShieldsUpSet\":true}");
-	(void)exchange(&f, b, "PATCH", "prefs", "{\"Hostname\":\"x\",\"HostnameSet\":true}");
+	edit_twice(&f, &a, &b);
 	send_text(a, "GET /localapi/v0/prefs HTTP/1.1\r\nHost: local-tailscaled.sock\r\n\r\n");
 	api_stop(f.api);
 	api_reply_prefs(f.api, f.held, NULL);

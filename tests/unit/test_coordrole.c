@@ -140,13 +140,7 @@ static int teardown(void **state)
 	coordrole_close(f->role);
 	loop_free(f->loop);
 	slowdisk_free(f->disk);
-	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-		char name[128];
-
-		(void)snprintf(name, sizeof(name), "%s/%s", f->dir, names[i]);
-		(void)unlink(name);
-	}
-	assert_int_equal(rmdir(f->dir), 0);
+	test_remove_dir(f->dir, names, ARRAY_LEN(names));
 	free(f);
 	return 0;
 }
@@ -170,14 +164,20 @@ static void admin(struct fixture *f, uint64_t call, const char *verb, const char
 	coordrole_admin(f->role, loop_now(f->loop), call, verb, body, strlen(body));
 }
 
-static void closing_answers_when_it_is_on_disk(void **state)
+/* Two calls wait for the disk when the daemon stops. */
+static void close_over_two_calls(struct fixture *f)
 {
-	struct fixture *f = *state;
-
 	admin(f, 1, "keys.create", "{}");
 	disable(f, 2);
 	assert_int_equal(f->n_replies, 1);
 	close_role(f);
+}
+
+static void closing_answers_when_it_is_on_disk(void **state)
+{
+	struct fixture *f = *state;
+
+	close_over_two_calls(f);
 	assert_int_equal(f->status[1], 200);
 	assert_non_null(strstr(f->text[1], "hskey-auth-"));
 	assert_int_equal(f->status[2], 200);
@@ -192,10 +192,7 @@ static void closing_tells_that_the_disk_refused(void **state)
 	struct fixture *f = *state;
 
 	slowdisk_fail(f->disk, true);
-	admin(f, 1, "keys.create", "{}");
-	disable(f, 2);
-	assert_int_equal(f->n_replies, 1);
-	close_role(f);
+	close_over_two_calls(f);
 	assert_int_equal(f->status[1], 500);
 	assert_non_null(strstr(f->text[1], "{\"Error\":\"in force, but not stored: "));
 	assert_null(strstr(f->text[1], "hskey-auth-"));

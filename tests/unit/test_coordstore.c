@@ -33,13 +33,7 @@ static int teardown(void **state)
 	static const char *const names[] = { "coord.db", "coord.db-wal", "coord.db-shm", "copy.db" };
 	struct fixture *f = *state;
 
-	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-		char path[128];
-
-		(void)snprintf(path, sizeof(path), "%s/%s", f->dir, names[i]);
-		(void)unlink(path);
-	}
-	assert_int_equal(rmdir(f->dir), 0);
+	test_remove_dir(f->dir, names, ARRAY_LEN(names));
 	free(f);
 	return 0;
 }

@@ -152,6 +152,15 @@ static void ctlclient_refuses_a_changed_server_key(void **state)
 	assert_memory_equal(w->saved.server.b, w->server_pub.b, 32);
 }
 
+/* It is what it was before a login that came to nothing. */
+static void is_member_as_before(struct world *w, const struct node_key *before)
+{
+	assert_memory_equal(ctlclient_node_key(w->c).b, before->b, KEY_SIZE);
+	assert_true(w->saved.registered);
+	assert_true(key_is_zero(w->saved.old_node.b));
+	assert_int_equal(w->status.state, CTLCLIENT_RUNNING);
+}
+
 static void ctlclient_refused_reauth_leaves_the_member(void **state)
 {
 	struct world *w = *state;
@@ -165,10 +174,7 @@ static void ctlclient_refused_reauth_leaves_the_member(void **state)
 	ctlworld_drive(w);
 	assert_int_equal(w->n_registers, 2);
 	ctlworld_pass(w, 5000);
-	assert_memory_equal(ctlclient_node_key(w->c).b, before.b, KEY_SIZE);
-	assert_true(w->saved.registered);
-	assert_true(key_is_zero(w->saved.old_node.b));
-	assert_int_equal(w->status.state, CTLCLIENT_RUNNING);
+	is_member_as_before(w, &before);
 	assert_int_equal(w->n_registers, 2);
 }
 
@@ -201,10 +207,7 @@ static void ctlclient_second_reauth_keeps_the_member(void **state)
 	ctlworld_respond(w, w->conn, w->reg_stream, 200, "{\"Error\":\"authkey expired\"}");
 	w->hold_register = false;
 	ctlworld_pass(w, 5000);
-	assert_memory_equal(ctlclient_node_key(w->c).b, before.b, KEY_SIZE);
-	assert_true(w->saved.registered);
-	assert_true(key_is_zero(w->saved.old_node.b));
-	assert_int_equal(w->status.state, CTLCLIENT_RUNNING);
+	is_member_as_before(w, &before);
 	assert_int_equal(w->n_registers, 3);
 }
 
@@ -222,8 +225,7 @@ static void ctlclient_restart_of_a_reauth_keeps_the_member(void **state)
 	w->mode = REG_ERROR;
 	assert_int_equal(ctlclient_start(w->c, w->now, &plain, NULL), 0);
 	ctlworld_pass(w, 5000);
-	assert_memory_equal(ctlclient_node_key(w->c).b, before.b, KEY_SIZE);
-	assert_int_equal(w->status.state, CTLCLIENT_RUNNING);
+	is_member_as_before(w, &before);
 }
 
 /* The daemon was killed in the middle of it. */
@@ -240,9 +242,7 @@ static void ctlclient_cut_off_reauth_leaves_the_member(void **state)
 	assert_memory_equal(ctlclient_node_key(w->c).b, fresh.b, KEY_SIZE);
 	ctlworld_start(w, URL, NULL);
 	ctlworld_pass(w, 5000);
-	assert_memory_equal(ctlclient_node_key(w->c).b, before.b, KEY_SIZE);
-	assert_int_equal(w->status.state, CTLCLIENT_RUNNING);
-	assert_true(w->saved.registered);
+	is_member_as_before(w, &before);
 	assert_string_equal(w->auth_url, "");
 	assert_string_equal(w->error, "");
 	/* One that is asked for is another matter: it is given its URL. */
@@ -285,9 +285,7 @@ static void ctlclient_foreign_key_leaves_the_member(void **state)
 	assert_non_null(strstr(w->error, "stays a member"));
 	ctlworld_pass(w, 5000);
 	assert_int_equal(w->n_registers, 1); /* the foreign key was told to nobody */
-	assert_memory_equal(ctlclient_node_key(w->c).b, before.b, KEY_SIZE);
-	assert_true(w->saved.registered);
-	assert_int_equal(w->status.state, CTLCLIENT_RUNNING);
+	is_member_as_before(w, &before);
 }
 
 /* That another server key was welcome ends with the login that said so. */

@@ -229,13 +229,8 @@ static int teardown(void **state)
 	static const char *const names[] = { "meshd.db", "meshd.db-wal", "meshd.db-shm", "meshd.db.lock",
 					     "tailscaled.state" };
 	struct dir *d = *state;
-	char name[160];
 
-	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-		(void)snprintf(name, sizeof(name), "%s/%s", d->path, names[i]);
-		(void)unlink(name);
-	}
-	assert_int_equal(rmdir(d->path), 0);
+	test_remove_dir(d->path, names, ARRAY_LEN(names));
 	free(d);
 	return 0;
 }

@@ -401,6 +401,22 @@ static void netmap_deltas_equal_full_maps(void **state)
 	netmap_put(m);
 }
 
+/* The map comes back as it was saved. */
+static struct netmap *save_and_load(const struct netmap *m, struct bytes *saved)
+{
+	struct ctl_map_response msg;
+	struct netmap_change change;
+	struct netmap *again;
+
+	assert_int_equal(netmap_save(m, saved), 0);
+	assert_int_equal(netmap_load(bytes_data(saved), bytes_size(saved), &msg), 0);
+	assert_int_equal(netmap_apply(NULL, &msg, NETMAP_FULL, NOW_S, &again, &change), 0);
+	netmap_change_wipe(&change);
+	ctl_map_response_wipe(&msg);
+	same_maps(m, again);
+	return again;
+}
+
 static void netmap_cache_reads_back(void **state)
 {
 	cJSON *all = test_vectors("control.json");
@@ -408,7 +424,6 @@ static void netmap_cache_reads_back(void **state)
 	struct bytes saved = { .max = CTLJSON_MAP_MAX };
 	struct netmap *m = NULL, *again = NULL;
 	struct ctl_map_response msg;
-	struct netmap_change change;
 	struct json_w w = { 0 };
 	char suffix[64];
 	size_t size;
@@ -422,12 +437,7 @@ static void netmap_cache_reads_back(void **state)
 	same_maps(m, again);
 	same_maps(again, m);
 	netmap_put(again);
-	assert_int_equal(netmap_save(m, &saved), 0);
-	assert_int_equal(netmap_load(bytes_data(&saved), bytes_size(&saved), &msg), 0);
-	assert_int_equal(netmap_apply(NULL, &msg, NETMAP_FULL, NOW_S, &again, &change), 0);
-	netmap_change_wipe(&change);
-	ctl_map_response_wipe(&msg);
-	same_maps(m, again);
+	again = save_and_load(m, &saved);
 	/* Damage is noticed; the plain text of older versions is still read. */
 	assert_int_equal(netmap_load(bytes_data(&saved), bytes_size(&saved) - 1, &msg), -EBADMSG);
 	assert_int_equal(netmap_load((const uint8_t *)text, size, &msg), 0);
@@ -452,7 +462,6 @@ static void netmap_cache_of_many_peers_reads_back(void **state)
 	struct bytes saved = { .max = CTLJSON_MAP_MAX };
 	struct netmap *m = NULL, *again = NULL;
 	struct ctl_map_response msg;
-	struct netmap_change change;
 	struct json_w w = { 0 };
 	size_t size;
 
@@ -463,14 +472,9 @@ static void netmap_cache_of_many_peers_reads_back(void **state)
 	text = json_w_take(&w, &size);
 	assert_non_null(text);
 	assert_true(size > 4 * STEP); /* several of the compressor's own blocks, too */
-	assert_int_equal(netmap_save(m, &saved), 0);
+	again = save_and_load(m, &saved);
 	assert_true(bytes_size(&saved) < size / 2);
-	assert_int_equal(netmap_load(bytes_data(&saved), bytes_size(&saved), &msg), 0);
-	assert_int_equal(netmap_apply(NULL, &msg, NETMAP_FULL, NOW_S, &again, &change), 0);
-	netmap_change_wipe(&change);
-	ctl_map_response_wipe(&msg);
 	assert_int_equal(netmap_n_peers(again), MANY);
-	same_maps(m, again);
 	/* Cut anywhere, also between two pieces, it is refused. */
 	for (size_t cut = 0; cut < bytes_size(&saved); cut += 1 + bytes_size(&saved) / 37)
 		assert_int_equal(netmap_load(bytes_data(&saved), cut, &msg), -EBADMSG);

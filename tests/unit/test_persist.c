@@ -156,13 +156,7 @@ static int teardown(void **state)
 	coordstore_close(f->rows);
 	loop_free(f->loop);
 	slowdisk_free(f->disk);
-	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-		char name[128];
-
-		(void)snprintf(name, sizeof(name), "%s/%s", f->dir, names[i]);
-		(void)unlink(name);
-	}
-	assert_int_equal(rmdir(f->dir), 0);
+	test_remove_dir(f->dir, names, ARRAY_LEN(names));
 	free(f);
 	return 0;
 }

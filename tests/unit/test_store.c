@@ -32,15 +32,11 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	static const char *const names[] = { "", "-wal", "-shm", ".lock", ".new", ".copy" };
+	static const char *const names[] = { "meshd.db", "meshd.db-wal", "meshd.db-shm", "meshd.db.lock", "meshd.db.new",
+					     "meshd.db.copy" };
 	struct dir *d = *state;
-	char name[160];
 
-	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-		(void)snprintf(name, sizeof(name), "%s%s", d->db, names[i]);
-		(void)unlink(name);
-	}
-	(void)rmdir(d->path);
+	test_remove_dir(d->path, names, ARRAY_LEN(names));
 	free(d);
 	return 0;
 }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 uint64_t test_random(struct test_env *t)
 {
@@ -94,6 +95,17 @@ cJSON *test_vectors(const char *name)
 		fail_msg("%s is not JSON", path);
 	free(text);
 	return v;
+}
+
+void test_remove_dir(const char *dir, const char *const *names, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		char path[256];
+
+		(void)snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
+		(void)unlink(path);
+	}
+	assert_int_equal(rmdir(dir), 0);
 }
 
 const cJSON *test_get(const cJSON *obj, const char *key)

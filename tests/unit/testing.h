@@ -38,6 +38,8 @@ uint8_t *test_unhex_dup(const char *hex, size_t *size);
 cJSON *test_vectors(const char *name);
 /* A file below the source directory as fresh bytes with a final NUL (free() them). */
 char *test_file(const char *path, size_t *size);
+/* Removes these files of a directory, and it; fails the test if there is anything else. */
+void test_remove_dir(const char *dir, const char *const *names, size_t n);
 /* The member 'key', failing the test if it is absent. */
 const cJSON *test_get(const cJSON *obj, const char *key);
 /* The member as text, failing the test if it is not a string. */
