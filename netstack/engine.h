@@ -257,7 +257,6 @@ void engine_view_failed(struct engine *e, bool is_change);
 void engine_persisted(struct engine *e, struct mono now);
 void engine_portmap_done(struct engine *e, struct mono now, const struct portmapper_result *r);
 void engine_relay_bound(struct engine *e, struct mono now, int err, uint16_t port4, uint16_t port6);
-void engine_relay_failed(struct engine *e, struct mono now, int err);
 /* Forwarded by the workers since the last report, from side 'from' of 'vni'. */
 void engine_relay_used(struct engine *e, uint32_t vni, unsigned from, struct mono seen, uint64_t pkts,
 		       uint64_t bytes);
@@ -308,8 +307,6 @@ const struct netmap *engine_netmap(const struct engine *e); /* null: none */
  * ('*url', borrowed). Null: there is no map, or out of memory. Costs milliseconds for a large map. */
 MESH_MUST_USE void *engine_save_map(const struct engine *e, const char **url, size_t *size);
 struct node_key engine_node_key(const struct engine *e);
-/* Does the peer-relay policy let any peer use this node? */
-bool engine_relay_has_users(const struct engine *e);
 /* True: the preference cannot take effect because the server switched relaying off for this node. */
 bool engine_relay_disabled(const struct engine *e);
 

@@ -35,14 +35,6 @@ bool er_is_target(const struct engine *e, const struct map_node *node)
 	return self && (node == self || node->cap >= DISCO_CAP_RELAY) && holds(e, node, self, CAP_RELAY_TARGET);
 }
 
-bool engine_relay_has_users(const struct engine *e)
-{
-	for (size_t i = 0; i < e->n_slots; i++)
-		if (e->slots[i] && er_may_allocate(e, e->slots[i]->node))
-			return true;
-	return false;
-}
-
 bool engine_relay_disabled(const struct engine *e)
 {
 	return e->map && map_node_has_cap(netmap_self(e->map), "disable-relay-server");
@@ -295,13 +287,6 @@ void er_tick(struct engine *e, struct mono now)
 		return;
 	e->relay_again_at = MONO_NEVER;
 	er_set(e, now);
-}
-
-void engine_relay_failed(struct engine *e, struct mono now, int err)
-{
-	relayserver_socket_failed(&e->relays, now, err);
-	er_candidates(e, now, false);
-	e->state_due = true;
 }
 
 void engine_relay_used(struct engine *e, uint32_t vni, unsigned from, struct mono seen, uint64_t pkts,

@@ -523,11 +523,6 @@ const struct netmap *ctlclient_netmap(const struct ctlclient *c)
 	return c->map;
 }
 
-struct machine_key ctlclient_machine_key(const struct ctlclient *c)
-{
-	return c->machine_pub;
-}
-
 struct node_key ctlclient_node_key(const struct ctlclient *c)
 {
 	return c->node_pub;

@@ -165,7 +165,6 @@ void ctlclient_tick(struct ctlclient *c, struct mono now);
 struct ctlclient_status ctlclient_status(const struct ctlclient *c);
 const struct ctlclient_saved *ctlclient_saved(const struct ctlclient *c);
 const struct netmap *ctlclient_netmap(const struct ctlclient *c); /* null: none */
-struct machine_key ctlclient_machine_key(const struct ctlclient *c);
 struct node_key ctlclient_node_key(const struct ctlclient *c); /* zero: none yet */
 const struct node_priv *ctlclient_node_priv(const struct ctlclient *c);
 

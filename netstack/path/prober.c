@@ -399,24 +399,3 @@ enum prober_verdict prober_verdict(const struct prober *p, const struct prober_c
 			return PROBER_WAITING;
 	return c->n_sent > 0 ? PROBER_NO_ANSWER : PROBER_UNTRIED;
 }
-
-const char *prober_verdict_text(enum prober_verdict v)
-{
-	switch (v) {
-	case PROBER_UNTRIED:
-		return "not tried";
-	case PROBER_WAITING:
-		return "waiting for an answer";
-	case PROBER_NO_ANSWER:
-		return "no answer";
-	case PROBER_LOST:
-		return "no answer any more";
-	case PROBER_ANSWERS:
-		return "answers";
-	case PROBER_IN_USE:
-		return "in use";
-	case PROBER_UNREACHABLE:
-		return "unreachable";
-	}
-	return "unknown";
-}

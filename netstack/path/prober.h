@@ -157,7 +157,5 @@ struct mono prober_deadline(const struct prober *p);
 
 enum prober_verdict prober_verdict(const struct prober *p, const struct prober_cand *c,
 				   struct mono now);
-/* "no answer", "in use", ... for status and logs. */
-const char *prober_verdict_text(enum prober_verdict v);
 
 #endif

@@ -115,11 +115,6 @@ void cookie_maker_init(struct cookie_maker *m, const struct node_key *peer)
 	derive(m->cookie_key, label_cookie, peer);
 }
 
-void cookie_maker_wipe(struct cookie_maker *m)
-{
-	sodium_memzero(m, sizeof(*m));
-}
-
 void cookie_add_macs(struct cookie_maker *m, struct mono now, uint8_t *msg, size_t size)
 {
 	uint8_t *mac1 = msg + macs_at(size), *mac2 = mac1 + WGMSG_MAC_SIZE;

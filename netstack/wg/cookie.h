@@ -59,7 +59,6 @@ void cookie_reply_write(struct cookie_checker *c, struct mono now, const struct 
 			struct wg_cookie_reply *reply);
 
 void cookie_maker_init(struct cookie_maker *m, const struct node_key *peer);
-void cookie_maker_wipe(struct cookie_maker *m);
 
 /* Fills both macs at the end of an initiation or response of 'size' bytes; mac2 is zero without a
  * fresh cookie. Remembers mac1, which a cookie reply must be bound to. */

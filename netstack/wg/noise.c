@@ -131,11 +131,6 @@ void noise_peer_init(struct noise_peer *peer, const struct node_key *pub, const 
 		memcpy(peer->psk, psk, sizeof(peer->psk));
 }
 
-void noise_peer_wipe(struct noise_peer *peer)
-{
-	sodium_memzero(peer, sizeof(*peer));
-}
-
 void noise_hs_wipe(struct noise_hs *hs)
 {
 	sodium_memzero(hs, sizeof(*hs));

@@ -66,7 +66,6 @@ void noise_self_wipe(struct noise_self *self);
 
 /* 'psk' may be null: zeros. Computes nothing yet. */
 void noise_peer_init(struct noise_peer *peer, const struct node_key *pub, const uint8_t *psk);
-void noise_peer_wipe(struct noise_peer *peer);
 
 void noise_hs_wipe(struct noise_hs *hs);
 void noise_rx_wipe(struct noise_rx *rx);

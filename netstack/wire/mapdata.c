@@ -262,17 +262,6 @@ static bool copy_caps(struct map_cap **to, size_t *n_to, const struct map_cap *f
 	return true;
 }
 
-int map_caps_copy(struct map_cap **to, const struct map_cap *from, size_t n)
-{
-	size_t n_to;
-
-	if (copy_caps(to, &n_to, from, n))
-		return 0;
-	map_caps_free(*to, n_to);
-	*to = NULL;
-	return -ENOMEM;
-}
-
 static bool hostinfo_fill(struct hostinfo *t, const struct hostinfo *from)
 {
 	void *latency;
@@ -469,15 +458,5 @@ int dns_config_copy(struct dns_config *to, const struct dns_config *from)
 	if (dns_config_fill(to, from))
 		return 0;
 	dns_config_wipe(to);
-	return -ENOMEM;
-}
-
-int user_profile_copy(struct user_profile *to, const struct user_profile *from)
-{
-	*to = (struct user_profile){ .id = from->id };
-	if (copy_str(&to->login_name, from->login_name) && copy_str(&to->display_name, from->display_name) &&
-	    copy_str(&to->profile_pic_url, from->profile_pic_url))
-		return 0;
-	user_profile_wipe(to);
 	return -ENOMEM;
 }

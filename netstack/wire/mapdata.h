@@ -217,13 +217,11 @@ void user_profile_wipe(struct user_profile *u);
 void dns_config_wipe(struct dns_config *d);
 
 /* Deep copies into an empty '*to'. Return 0 or -ENOMEM ('*to' is then empty). */
-MESH_MUST_USE int map_caps_copy(struct map_cap **to, const struct map_cap *from, size_t n);
 MESH_MUST_USE int hostinfo_copy(struct hostinfo *to, const struct hostinfo *from);
 MESH_MUST_USE int map_node_copy(struct map_node *to, const struct map_node *from);
 MESH_MUST_USE int derp_map_copy(struct derp_map *to, const struct derp_map *from);
 MESH_MUST_USE int filter_rules_copy(struct filter_rules *to, const struct filter_rules *from);
 MESH_MUST_USE int dns_config_copy(struct dns_config *to, const struct dns_config *from);
-MESH_MUST_USE int user_profile_copy(struct user_profile *to, const struct user_profile *from);
 
 /* By value; a null string equals "". */
 bool map_caps_eq(const struct map_cap *a, size_t n_a, const struct map_cap *b, size_t n_b);
@@ -238,8 +236,6 @@ bool user_profile_eq(const struct user_profile *a, const struct user_profile *b)
 
 /* Does the node carry the attribute 'name' in its CapMap? */
 bool map_node_has_cap(const struct map_node *n, const char *name);
-/* The node's first address of a family, or null. */
-const struct ip *map_node_ip(const struct map_node *n, enum ip_family family);
 const struct derp_region *derp_map_region(const struct derp_map *m, uint32_t id);
 
 /* Peer capability lookup (control-messages 13): does 'src' hold capability 'name' on 'dst' by these

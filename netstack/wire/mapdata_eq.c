@@ -216,14 +216,6 @@ bool map_node_has_cap(const struct map_node *n, const char *name)
 	return find_cap(n->caps, n->n_caps, name) != NULL;
 }
 
-const struct ip *map_node_ip(const struct map_node *n, enum ip_family family)
-{
-	for (size_t i = 0; i < n->n_addrs; i++)
-		if (n->addrs[i].ip.family == family && n->addrs[i].bits == ip_bits(&n->addrs[i].ip))
-			return &n->addrs[i].ip;
-	return NULL;
-}
-
 const struct derp_region *derp_map_region(const struct derp_map *m, uint32_t id)
 {
 	size_t lo = 0, hi = m->n_regions;
