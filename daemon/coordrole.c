@@ -458,6 +458,10 @@ static int open_machine(struct coordrole *r, struct mono now, char *why)
 		err = r->co ? coordstore_load(r->store, load_row, &l) : -ENOMEM;
 		if (!err)
 			err = coordinator_start(r->co, now);
+		if (err) { /* a part of the rows is worse than none: the next try begins anew */
+			coordinator_free(r->co);
+			r->co = NULL;
+		}
 	}
 	if (err)
 		(void)snprintf(why, COORDROLE_ERR_MAX, "the database cannot be used: %s", strerror(-err));

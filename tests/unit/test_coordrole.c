@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,9 +78,9 @@ static uint16_t free_port(void)
 }
 
 /* Another program may take the port that was free: then another one. */
-static void enable(struct fixture *f)
+static int try_enable(struct fixture *f, char why[static COORDROLE_ERR_MAX])
 {
-	char url[64], why[COORDROLE_ERR_MAX] = "", warn[COORDROLE_WARN_MAX];
+	char url[64], warn[COORDROLE_WARN_MAX];
 	const struct coordrole_settings s = { .url = url, .listen = "127.0.0.1", .stun_port = -1 };
 	int err = -EADDRINUSE;
 
@@ -93,6 +94,14 @@ static void enable(struct fixture *f)
 		full.listen = listen;
 		err = coordrole_enable(f->role, loop_now(f->loop), &full, why, warn);
 	}
+	return err;
+}
+
+static void enable(struct fixture *f)
+{
+	char why[COORDROLE_ERR_MAX] = "";
+	const int err = try_enable(f, why);
+
 	if (err)
 		fail_msg("%s: %s", strerror(-err), why);
 }
@@ -221,6 +230,39 @@ static void callers_do_not_wait_for_a_broken_disk(void **state)
 	assert_int_equal(f->status[4], 200);
 }
 
+static void run_sql(const struct fixture *f, const char *sql)
+{
+	sqlite3 *db;
+
+	assert_int_equal(sqlite3_open(f->db, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_close(db), SQLITE_OK);
+}
+
+/* What was read before the damaged row must not be served, however often it is tried. */
+static void a_damaged_database_is_never_served(void **state)
+{
+	char why[COORDROLE_ERR_MAX] = "";
+	struct fixture *f = *state;
+
+	close_role(f);
+	run_sql(f, "INSERT INTO users VALUES (99, '[]', 'x')");
+	open_role(f);
+	assert_int_equal(loop_turn(f->loop, 0), 0);
+	assert_false(coordrole_is_on(f->role));
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(try_enable(f, why), -EBADMSG);
+		assert_non_null(strstr(why, "the database cannot be used"));
+		assert_false(coordrole_is_on(f->role));
+	}
+	/* Repaired, it is. */
+	close_role(f);
+	run_sql(f, "DELETE FROM users WHERE id = 99");
+	open_role(f);
+	assert_int_equal(loop_turn(f->loop, 0), 0);
+	assert_true(coordrole_is_on(f->role));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -229,6 +271,7 @@ int main(void)
 		TEST(closing_answers_when_it_is_on_disk),
 		TEST(closing_tells_that_the_disk_refused),
 		TEST(callers_do_not_wait_for_a_broken_disk),
+		TEST(a_damaged_database_is_never_served),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
