@@ -215,7 +215,7 @@ static void adopt_server(struct meshd *m, struct mono now)
 		return;
 	free(next.control_url);
 	next.control_url = strdup(url);
-	if (engine_set_prefs(m->engine, now, &next, PREF_BIT(PREF_CONTROL_URL), why) < 0 ||
+	if (!next.control_url || engine_set_prefs(m->engine, now, &next, PREF_BIT(PREF_CONTROL_URL), why) < 0 ||
 	    store_put_prefs(m->store, &next) < 0)
 		log_warn(&m->log, "coordinator: cannot be made this node's server");
 	prefs_wipe(&next);
