@@ -203,13 +203,23 @@ static void drop_peers(struct netmap *m)
 	m->n_peers = 0;
 }
 
+/* As a rule the server tells them in order. */
+static void sort_nodes(struct map_node *list, size_t n)
+{
+	for (size_t i = 1; i < n; i++)
+		if (list[i].id < list[i - 1].id) {
+			qsort(list, n, sizeof(*list), node_order);
+			return;
+		}
+}
+
 /* Peers: the whole list. Nodes of the old map that come out the same are shared. */
 static int set_peers(struct netmap *m, const struct netmap *was, struct map_node *list, size_t n)
 {
 	int err = 0;
 
 	drop_peers(m);
-	qsort(list, n, sizeof(*list), node_order);
+	sort_nodes(list, n);
 	for (size_t i = 1; i < n; i++)
 		if (list[i].id == list[i - 1].id)
 			return -EBADMSG;

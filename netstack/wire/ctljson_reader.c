@@ -67,16 +67,17 @@ static void take_element(struct ctl_map_reader *r)
 	const char *text;
 	struct json_span v;
 	struct map_node *slot;
+	bool is_prepared = false;
 	cJSON *tree;
 	int err;
 
 	keep(r, &r->elem, "]]", LISTS_DEPTH);
 	text = (const char *)bytes_data(&r->elem);
 	v = (struct json_span){ .p = text + LISTS_DEPTH, .size = bytes_size(&r->elem) - 2 * LISTS_DEPTH };
-	err = r->in.err ? 0 : json_check(text, bytes_size(&r->elem), JSON_UNIQUE, NULL);
+	err = r->in.err ? 0 : json_check_prepared(text, bytes_size(&r->elem), JSON_UNIQUE, NULL, &is_prepared);
 	if (err)
 		json_fail(&r->in, err, NULL, err == -ENOMEM ? "out of memory" : "is not JSON");
-	tree = r->in.err ? NULL : json_tree(v);
+	tree = r->in.err ? NULL : is_prepared ? json_tree_prepared(v) : json_tree(v);
 	slot = tree ? ctljson_push(&r->in, &r->lists[r->list], sizeof(*slot)) : NULL;
 	if (r->lists[r->list].n > MAP_PEERS_MAX)
 		json_fail(&r->in, -EBADMSG, NULL, "has too many elements");

@@ -23,7 +23,7 @@ enum want {
 	WANT_NOTHING,   /* after the top value: only white space */
 };
 
-enum { FEW_NAMES = 32 };
+enum { FEW_NAMES = 32, EXACT_DIGITS = 15 /* of an integer that a double holds */ };
 
 struct name {
 	size_t at, size; /* between the quotes */
@@ -42,6 +42,7 @@ struct scan {
 	size_t size, at;
 	unsigned flags;
 	const char *reason; /* set when something is refused; 'at' is the place */
+	bool needs_copy;    /* cJSON gets a prepared copy: see there */
 	uint64_t is_object; /* bit per open level */
 	size_t depth;
 	struct names names; /* JSON_UNIQUE only */
@@ -146,6 +147,7 @@ static bool scan_space(struct scan *s)
 			break;
 		if (!(s->flags & JSON_HUJSON))
 			return refuse(s, "comments are not allowed here");
+		s->needs_copy = true;
 		after = comment_end(s->text + s->at, s->text + s->size);
 		if (!after)
 			return refuse(s, "a comment without an end, or a stray '/'");
@@ -176,6 +178,7 @@ static bool scan_string(struct scan *s)
 		}
 		if (c < 0x20)
 			return refuse(s, "a control character in a string");
+		s->needs_copy |= c == '\\' || c >= 0x80;
 		if (c != '\\')
 			continue;
 		if (++s->at >= s->size)
@@ -226,6 +229,7 @@ static bool scan_number(struct scan *s)
 	}
 	if (s->at - start > JSON_STRING_MAX)
 		return refuse(s, "a number is too long");
+	s->needs_copy |= s->at - start > EXACT_DIGITS;
 	return true;
 }
 
@@ -500,15 +504,19 @@ static int scan_token(struct scan *s, enum want *want)
 	switch (*want) {
 	case WANT_NAME_0:
 	case WANT_NAME:
-		if (c == '}' && (*want == WANT_NAME_0 || (s->flags & JSON_HUJSON)))
+		if (c == '}' && (*want == WANT_NAME_0 || (s->flags & JSON_HUJSON))) {
+			s->needs_copy |= *want == WANT_NAME;
 			break;
+		}
 		err = scan_name(s);
 		*want = WANT_VALUE;
 		return err;
 	case WANT_FIRST:
 	case WANT_ELEMENT:
-		if (c == ']' && (*want == WANT_FIRST || (s->flags & JSON_HUJSON)))
+		if (c == ']' && (*want == WANT_FIRST || (s->flags & JSON_HUJSON))) {
+			s->needs_copy |= *want == WANT_ELEMENT;
 			break;
+		}
 		return scan_value(s, want) ? 0 : -EBADMSG;
 	case WANT_VALUE:
 		return scan_value(s, want) ? 0 : -EBADMSG;
@@ -554,10 +562,18 @@ static int scan_text(struct scan *s)
 
 int json_check(const char *text, size_t size, unsigned flags, struct json_err *err)
 {
+	bool is_prepared;
+
+	return json_check_prepared(text, size, flags, err, &is_prepared);
+}
+
+int json_check_prepared(const char *text, size_t size, unsigned flags, struct json_err *err, bool *is_prepared)
+{
 	struct scan s = { .text = text, .size = size, .flags = flags };
 	int res = scan_text(&s);
 
 	free(s.names.list);
+	*is_prepared = !res && !s.needs_copy;
 	if (res && err) {
 		*err = (struct json_err){ .reason = res == -ENOMEM ? no_memory : s.reason,
 					  .offset = res == -ENOMEM ? 0 : s.at };
@@ -763,7 +779,7 @@ static const char *copy_number(char **dst, const char *p, const char *end)
 		is_int = is_int && is_digit(*q);
 		digits++;
 	}
-	if (is_int && digits > 15) {
+	if (is_int && digits > EXACT_DIGITS) {
 		memcpy(*dst, "\"" JSON_BIG_MARK, 2);
 		memcpy(*dst + 2, p, (size_t)(q - p));
 		*dst += 2 + (q - p);
@@ -792,7 +808,7 @@ static bool is_prepared(const char *p, const char *end)
 			continue;
 		}
 		digits = is_digit(*p) ? digits + 1 : 0;
-		if (digits > 15 || *p == '/' || (last == ',' && (*p == '}' || *p == ']')))
+		if (digits > EXACT_DIGITS || *p == '/' || (last == ',' && (*p == '}' || *p == ']')))
 			return false;
 		if (!is_space(*p))
 			last = *p;
@@ -835,13 +851,20 @@ cJSON *json_tree(struct json_span value)
 	return tree;
 }
 
+cJSON *json_tree_prepared(struct json_span value)
+{
+	return cJSON_ParseWithLength(value.p, value.size);
+}
+
 cJSON *json_parse(const char *text, size_t size, unsigned flags, struct json_err *err)
 {
+	const struct json_span all = { .p = text, .size = size };
+	bool is_prepared;
 	cJSON *tree;
 
-	if (json_check(text, size, flags, err) != 0)
+	if (json_check_prepared(text, size, flags, err, &is_prepared) != 0)
 		return NULL;
-	tree = json_tree((struct json_span){ .p = text, .size = size });
+	tree = is_prepared ? json_tree_prepared(all) : json_tree(all);
 	if (!tree && err)
 		*err = (struct json_err){ .reason = no_memory, .line = 1, .col = 1 };
 	return tree;

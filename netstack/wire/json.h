@@ -62,12 +62,19 @@ int json_err_code(const struct json_err *e);
  * null) if not; -ENOMEM (JSON_UNIQUE only). */
 MESH_MUST_USE int json_check(const char *text, size_t size, unsigned flags, struct json_err *err);
 
+/* The same, and whether cJSON may have the text as it is, for json_tree_prepared(): no escapes, no bytes beyond ASCII,
+ * no numbers of many digits, no HuJSON. As a rule it may. */
+MESH_MUST_USE int json_check_prepared(const char *text, size_t size, unsigned flags, struct json_err *err,
+				      bool *is_prepared);
+
 /* json_check(), then a tree. Null on failure with '*err' (may be null) filled; out of memory has the reason
  * "out of memory" at offset 0. Free with cJSON_Delete(). */
 MESH_MUST_USE cJSON *json_parse(const char *text, size_t size, unsigned flags, struct json_err *err);
 
 /* The tree of one span of a checked text; null: out of memory. */
 MESH_MUST_USE cJSON *json_tree(struct json_span value);
+/* The same for a text that json_check_prepared() said so of: it need not be looked through again. */
+MESH_MUST_USE cJSON *json_tree_prepared(struct json_span value);
 
 /* Line and column (1-based) of an offset. */
 void json_position(const char *text, size_t size, size_t offset, uint32_t *line, uint32_t *col);

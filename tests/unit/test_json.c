@@ -327,10 +327,57 @@ static void rfc3339_known_times(void **state)
 	assert_int_equal(s, 1767323045);
 }
 
+/* What the copy would change must never go to cJSON as it is. */
+static void only_texts_that_the_copy_leaves_alone_are_prepared(void **state)
+{
+	static const struct {
+		const char *text;
+		unsigned flags;
+		bool is_prepared;
+	} t[] = {
+		{ "{\"a\":[1,-2.5e3,true,null,\"x <y> & z\"]}", 0, true },
+		{ "[123456789012345]", 0, true },
+		{ " [ ] ", 0, true },
+		{ "[1234567890123456]", 0, false },
+		{ "[-9223372036854775808]", 0, false },
+		{ "[\"a\\u0000b\"]", 0, false },
+		{ "[\"a\\nb\"]", 0, false },
+		{ "{\"a\\u0001\":1}", 0, false },
+		{ "[\"\xc3\xa9\"]", 0, false },
+		{ "[\"\xff\"]", 0, false },
+		{ "{\"\xff\":1}", JSON_UNIQUE, false },
+		{ "[1,2]", JSON_HUJSON, true },
+		{ "[1,2,]", JSON_HUJSON, false },
+		{ "{\"a\":1,}", JSON_HUJSON, false },
+		{ "[1] // one", JSON_HUJSON, false },
+		{ "[1 /* one */]", JSON_HUJSON, false },
+		{ "[1", 0, false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
+		bool is_prepared = !t[i].is_prepared;
+		const int err =
+			json_check_prepared(t[i].text, strlen(t[i].text), t[i].flags, NULL, &is_prepared);
+
+		if (is_prepared != t[i].is_prepared)
+			fail_msg("%s", t[i].text);
+		if (!err && is_prepared) {
+			const struct json_span all = { .p = t[i].text, .size = strlen(t[i].text) };
+			cJSON *as_is = json_tree_prepared(all), *copied = json_tree(all);
+
+			assert_true(cJSON_Compare(as_is, copied, true));
+			cJSON_Delete(as_is);
+			cJSON_Delete(copied);
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(json_check_accepts_exactly_json),
+		cmocka_unit_test(only_texts_that_the_copy_leaves_alone_are_prepared),
 		cmocka_unit_test(json_depth_is_bounded),
 		cmocka_unit_test(json_error_names_line_and_column),
 		cmocka_unit_test(json_unique_finds_duplicates_however_spelled),
