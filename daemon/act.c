@@ -146,7 +146,7 @@ static void act_relay_sockets(struct meshd *m, struct mono now, const struct eng
 		log_warn(&m->log, "store: preferences: not written");
 }
 
-static void act_relay_set(struct meshd *m, const struct engine_out *o)
+static void act_relay_set(struct meshd *m, struct mono now, const struct engine_out *o)
 {
 	const struct dp_relay_side sides[2] = { { .ep = o->side[0].ep, .sock = o->side[0].sock },
 						{ .ep = o->side[1].ep, .sock = o->side[1].sock } };
@@ -154,6 +154,7 @@ static void act_relay_set(struct meshd *m, const struct engine_out *o)
 
 	if (err) /* control forwards it itself then */
 		log_warn(&m->log, "relay: vni %u: %s", o->vni, strerror(-err));
+	relaystat_watch(m, now);
 }
 
 static void act_portmap(struct meshd *m, struct mono now, const struct portmapper_job *job)
@@ -250,7 +251,7 @@ void act(struct meshd *m, struct mono now, const struct engine_out *o)
 		act_relay_sockets(m, now, o);
 		break;
 	case ENGINE_RELAY_SET:
-		act_relay_set(m, o);
+		act_relay_set(m, now, o);
 		break;
 	case ENGINE_RELAY_DEL:
 		dp_relay_del(m->dp, o->vni);

@@ -69,6 +69,16 @@ void relaystat_rate(struct meshd *m)
 	m->relay_bytes = bytes;
 }
 
+void relaystat_watch(struct meshd *m, struct mono now)
+{
+	if (m->is_relaying)
+		return;
+	m->is_relaying = true;
+	relaystat_rate(m); /* counts from here */
+	m->relay_bytes_s = 0;
+	loop_timer_set(m->loop, &m->relay_timer, mono_add_s(now, MESHD_RELAY_STATS_S));
+}
+
 /* ---- metrics ---- */
 
 static void take_counter(void *ctx, const char *name, uint64_t value)

@@ -89,7 +89,10 @@ static void relay_due(void *ctx, struct mono now)
 
 	relaystat_collect(m);
 	relaystat_rate(m);
-	loop_timer_set(m->loop, &m->relay_timer, mono_add_s(now, MESHD_RELAY_STATS_S));
+	/* Once more after the last session: the rate falls to nothing. */
+	m->is_relaying = relayserver_next(engine_relay(m->engine), 0) || m->relay_bytes_s;
+	if (m->is_relaying)
+		loop_timer_set(m->loop, &m->relay_timer, mono_add_s(now, MESHD_RELAY_STATS_S));
 }
 
 static void settle_due(void *ctx, struct mono now)
@@ -457,7 +460,6 @@ static void set_timers(struct meshd *m, struct mono now)
 	m->relay_timer = (struct loop_timer){ .fn = relay_due, .ctx = m };
 	m->settle_timer = (struct loop_timer){ .fn = settle_due, .ctx = m };
 	bus_init(m);
-	loop_timer_set(m->loop, &m->relay_timer, mono_add_s(now, MESHD_RELAY_STATS_S));
 	meshd_settle(m, now);
 }
 

@@ -83,6 +83,7 @@ struct meshd {
 	struct loop_timer engine_timer, tls_timer, relay_timer;
 	struct loop_timer settle_timer;
 	bool is_settling; /* the timer runs */
+	bool is_relaying; /* the relay timer runs: there is a session, or was one just now */
 
 	/* Streams with bytes to take and no room yet. */
 	uint32_t ready[MESHD_READY_MAX];
@@ -184,6 +185,9 @@ void relaystat_collect(struct meshd *m);
 /* Works out the bytes a second since the last call, MESHD_RELAY_STATS_S ago. */
 void relaystat_rate(struct meshd *m);
 void relaystat_wipe(struct meshd *m);
+/* There is a session to forward: its counts are looked at from now on, until there is none any more. A node that
+ * relays for nobody is not woken. */
+void relaystat_watch(struct meshd *m, struct mono now);
 int whois_find(struct meshd *m, const struct ip *ip, const struct node_key *key, struct api_whois *who);
 
 #endif

@@ -265,7 +265,7 @@ int engine_ping(struct engine *e, struct mono now, uint64_t id, const struct ip 
 		(void)snprintf(why, ENGINE_ERR_MAX, "peer's node key has expired");
 		return -EINVAL;
 	}
-	p->last_sent = now;
+	en_sent(e, now, p);
 	switch (type) {
 	case PING_DISCO:
 		err = ep_ladder(e, now, p) ? ladder_user_ping(p->ladder, now, id, size) : -ENOMEM;

@@ -336,6 +336,8 @@ void em_take_map(struct engine *e, struct mono now, const struct netmap *map,
 void en_pump(struct engine *e, struct mono now);
 void en_tick(struct engine *e, struct mono now);
 void en_start(struct engine *e, struct mono now, bool full);
+/* Something was sent to a peer: it is in use, and reports run again. */
+void en_sent(struct engine *e, struct mono now, struct epeer *p);
 void en_derp_map(struct engine *e, struct mono now, const struct derp_map *map);
 /* Works out the own endpoints and tells everybody who needs them. */
 void en_endpoints(struct engine *e, struct mono now);

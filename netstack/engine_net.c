@@ -372,6 +372,13 @@ static bool is_active(const struct engine *e, struct mono now)
 	return false;
 }
 
+void en_sent(struct engine *e, struct mono now, struct epeer *p)
+{
+	p->last_sent = now;
+	if (mono_is_never(e->next_stun))
+		e->next_stun = now;
+}
+
 void en_tick(struct engine *e, struct mono now)
 {
 	for (size_t i = 0; e->map && i < netmap_derp(e->map)->n_regions; i++) {
@@ -387,7 +394,7 @@ void en_tick(struct engine *e, struct mono now)
 		if (is_active(e, now))
 			en_start(e, now, false);
 		else
-			e->next_stun = mono_add_s(now, ENGINE_STUN_MIN_S);
+			e->next_stun = MONO_NEVER; /* until en_sent(): a node at rest is not woken to find that it rests */
 	}
 	if (e->relays.state == RELAYSERVER_ON && mono_due(e->next_relay_stun, now))
 		start_relay_report(e, now);

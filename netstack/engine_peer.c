@@ -684,7 +684,7 @@ void engine_input_want(struct engine *e, struct mono now, struct peer_id peer, c
 		p->staged_last = s;
 		p->n_staged++;
 	}
-	p->last_sent = now;
+	en_sent(e, now, p);
 	ladder_input_sent(l, now);
 	device_want(&e->device, now, dev);
 	ep_touch(e, p);
@@ -721,7 +721,7 @@ void engine_input_activity(struct engine *e, struct mono now, struct peer_id pee
 	p->tx_bytes += a->tx_bytes;
 	p->rx_bytes += a->rx_bytes;
 	if (a->sent_data)
-		p->last_sent = now;
+		en_sent(e, now, p);
 	if (a->sent_data)
 		ladder_input_sent(l, now);
 	for (unsigned k = PATH_DIRECT; k <= PATH_DERP; k++)

@@ -15,8 +15,8 @@ from lab import Lab, expect, say, wait_until
 from node import Node
 
 SETTLE_S = 8
-IDLE_S = 20
-QUIET_S = 50  # until a session without traffic counts as idle, and the ladder stops looking at its path
+IDLE_S, WINDOWS = 30, 3
+QUIET_S = 65  # until a session without traffic counts as idle, and the ladder stops looking at its path
 JOIN_S = 2  # goal 0.5
 # KiB: private memory and resident set (the libraries' pages are shared by all processes).
 NODE_ANON, NODE_RSS = 5 * 1024, 20 * 1024
@@ -24,25 +24,33 @@ ALL_ANON, ALL_RSS = 10 * 1024, 22 * 1024
 BULK_MIB = 1536
 BULK_ANON = 10 * 1024
 BACK_S, BACK_KIB = 60, 512  # then within so much of the idle figure
-SWITCHES = 7  # a second; a node with two peers and nothing to do
+# A second; a node with two peers and nothing to do, and one that also is coordinator and relay. What control and DERP
+# say once a minute is 0.03; a timer that fires every 5 s for nothing is 0.2 more.
+SWITCHES, ALL_SWITCHES = 0.15, 2
 
 
 def switches(node):
-    """Context switches of all threads so far."""
+    """How often a thread of its was woken so far. Those that a busy machine interrupts are not its doing."""
     total = 0
     folder = "/proc/%d/task" % node.process.pid
     for task in os.listdir(folder):
         with open(os.path.join(folder, task, "status")) as f:
-            total += sum(int(line.split()[1]) for line in f if "ctxt_switches" in line)
+            total += sum(int(line.split()[1]) for line in f if line.startswith("voluntary_ctxt_switches"))
     return total
 
 
-def idle(nodes):
-    before = [switches(n) for n in nodes]
-    time.sleep(IDLE_S)
-    for node, was in zip(nodes, before):
-        rate = (switches(node) - was) / IDLE_S
-        expect(rate <= SWITCHES, "%s idle: %.2f context switches/s (limit %d)" % (node.name, rate, SWITCHES))
+def idle(limits):
+    """A deadline that comes again and again shows in every window; a rare event only in one."""
+    best = {}
+    for _ in range(WINDOWS):
+        before = {n: switches(n) for n in limits}
+        time.sleep(IDLE_S)
+        for node, was in before.items():
+            best[node] = min(best.get(node, 1e9), (switches(node) - was) / IDLE_S)
+        if all(best[n] <= limit for n, limit in limits.items()):
+            break
+    for node, limit in limits.items():
+        expect(best[node] <= limit, "%s idle: %.2f context switches/s (limit %.2f)" % (node.name, best[node], limit))
 
 
 def transfer(source, sink):
@@ -86,7 +94,7 @@ def main():
             wait_until("%s has given its buffers back" % node.name, BACK_S,
                        lambda n=node: n.memory_kib()[0] <= before[n] + BACK_KIB, every_s=1, since=ended)
         time.sleep(max(0, ended + QUIET_S - time.monotonic()))
-        idle((alice, bob, coord))
+        idle({alice: SWITCHES, bob: SWITCHES, coord: ALL_SWITCHES})
 
 
 if __name__ == "__main__":

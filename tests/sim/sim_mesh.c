@@ -174,6 +174,31 @@ static void an_idle_peer_costs_nothing_and_is_back_at_once(void **state)
 	topo_end(&t);
 }
 
+/* What the coordinator and the DERP server say once a minute, to know that they are heard, and no more. */
+static void a_node_at_rest_is_left_alone(void **state)
+{
+	enum { REST_MIN = 5, MIN = 20, WAKES_A_MIN = 3 };
+	struct topo t = topo_flowing_mesh(29, TOPO_E, TOPO_E, 0, PATH_DIRECT);
+	uint64_t had;
+
+	(void)state;
+	for (size_t i = 0; i < t.w->n_flows; i++)
+		t.w->flows[i].is_stopped = true;
+	world_run(t.w, REST_MIN * 60 * 1000);
+	had = whole_wakes(t.a);
+	world_run(t.w, MIN * 60 * 1000);
+	assert_in_range(whole_wakes(t.a) - had, 1, WAKES_A_MIN * MIN);
+	/* It still knows where it is once it speaks again. */
+	had = t.w->flows[0].delivered;
+	for (size_t i = 0; i < t.w->n_flows; i++) {
+		t.w->flows[i].is_stopped = false;
+		t.w->flows[i].next = t.w->net->now;
+	}
+	world_run(t.w, 1000);
+	assert_in_range(t.w->flows[0].delivered - had, 40, 60);
+	topo_end(&t);
+}
+
 static void a_flow_survives_many_rekeys(void **state)
 {
 	struct topo t = topo_flowing_mesh(9, TOPO_E, TOPO_E, 0, PATH_DIRECT);
@@ -734,6 +759,7 @@ int main(void)
 		cmocka_unit_test(a_relay_whose_port_was_taken_comes_up_when_it_is_free),
 		cmocka_unit_test(a_relay_that_restarts_is_bound_anew),
 		cmocka_unit_test(an_idle_peer_costs_nothing_and_is_back_at_once),
+		cmocka_unit_test(a_node_at_rest_is_left_alone),
 		cmocka_unit_test(a_flow_survives_many_rekeys),
 		cmocka_unit_test(dead_control_and_derp_leave_a_direct_flow_alone),
 		cmocka_unit_test(a_node_that_roams_keeps_its_flow),

@@ -47,6 +47,7 @@ struct whole {
 	bool has_relay_socket;
 	bool relay_port_is_taken; /* another process has WORLD_RELAY_PORT */
 	struct whole_ping last_ping; /* result of engine_ping() */
+	uint64_t n_wakes;
 };
 
 static const struct node_ops OPS;
@@ -79,6 +80,11 @@ const struct wdp *whole_dp(const struct node *n)
 void whole_take_relay_port(struct node *n, bool is_taken)
 {
 	whole_of(n)->relay_port_is_taken = is_taken;
+}
+
+uint64_t whole_wakes(const struct node *n)
+{
+	return whole_of(n)->n_wakes;
 }
 
 struct whole_ping whole_pings(const struct node *n)
@@ -383,6 +389,7 @@ void whole_pump(struct node *n)
 		return;
 	}
 	x->is_pumping = true;
+	x->n_wakes++;
 	do {
 		x->again = false;
 		while (engine_poll(x->e, now_of(x), &o))

@@ -33,5 +33,7 @@ struct whole_ping {
 	double latency_s;
 };
 struct whole_ping whole_pings(const struct node *n);
+/* How often something (a deadline, a packet, bytes of a stream) called the engine. */
+uint64_t whole_wakes(const struct node *n);
 
 #endif
