@@ -141,6 +141,41 @@ def easy_pair(lab, figures):
     udp.finish()
 
 
+NO_STREAMS = """table ip late {
+  chain output {
+    type filter hook output priority 0;
+    ip daddr %s tcp flags & syn == syn reject with tcp reset
+  }
+}
+"""
+
+
+def late_peer(lab, figures):
+    """The other end is not at DERP until after the first packet: this must not wait for WireGuard's next attempt."""
+    coord = Node(lab.public("coord")).start()
+    url = coord.enable_coordinator()
+    key = coord.key("--reusable")
+    erin = Node(lab.host("erin", lab.nat("nate", "easy"))).start()
+    frank = Node(lab.host("frank", lab.nat("natf", "easy"))).start()
+    witness = Witness(coord.host)
+    erin.up(url, key)
+    frank.up(url, key)
+    addrs = erin.addr(), frank.addr()
+    never("late: the two speak before they are asked to", 3, lambda: erin.path("frank") == "direct", 0.5)
+    frank.host.nft(NO_STREAMS % coord.host.addr)
+    ended = frank.host.run("ss", "-HK", "dst", coord.host.addr).stdout
+    expect(ended.strip(), "late: frank's connections to the coordinator were ended")
+    time.sleep(0.15)
+    begin = time.monotonic()
+    udp = UdpFlow(erin.host, frank.host, *addrs)
+    time.sleep(0.3)
+    expect(not udp.arrivals, "late: nothing comes through while frank is not at DERP")
+    frank.host.nft("delete table ip late")
+    witness.wait("late: first packet through", FIRST_PACKET_S, lambda: udp.arrivals, begin, 0.01)
+    figures["late: first packet"] = udp.arrivals[0] - begin
+    udp.finish()
+
+
 def main():
     runs = []
     for number in range(int(sys.argv[1]) if len(sys.argv) > 1 else 1):
@@ -149,6 +184,8 @@ def main():
             ladder.run()
         with Lab("easy NATs, run %d" % (number + 1)) as lab:
             easy_pair(lab, ladder.figures)
+        with Lab("a late peer, run %d" % (number + 1)) as lab:
+            late_peer(lab, ladder.figures)
         runs.append(ladder.figures)
     say("# figures in seconds, %d run(s)" % len(runs))
     for name in runs[0]:
