@@ -46,6 +46,8 @@ struct want {
 	uint64_t routes_hash;
 };
 
+enum { NODE_TEXT_SIZE = 700 /* of a node as a rule, in bytes */ };
+
 enum change { SAME, PATCH, FULL };
 
 struct mapstream *mapstream_new(int64_t node_id)
@@ -575,6 +577,10 @@ int mapstream_next(struct mapstream *s, const struct mapview *v, int64_t wall_s,
 	if (viewer < 0)
 		return -ENOENT;
 	if (make_diff(s, v, (size_t)viewer, &d)) {
+		/* Room for a whole map at once, if it takes one, not by doubling and copying; no more of it than is
+		 * written becomes memory. */
+		if (!s->started)
+			(void)bytes_room(&w.out, v->n_nodes * NODE_TEXT_SIZE);
 		json_w_obj(&w, NULL);
 		err = write_all(s, &w, v, (size_t)viewer, &d, &any);
 		json_w_time(&w, "ControlTime", wall_s);
