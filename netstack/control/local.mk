@@ -17,7 +17,8 @@ check_PROGRAMS += \
 	tests/unit/test_netmap \
 	tests/unit/test_nomem
 
-tests_unit_test_nomem_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=realloc
+tests_unit_test_nomem_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=realloc \
+	-Wl,--wrap=free
 
 tests_unit_test_ctlclient_SOURCES = \
 	tests/unit/ctlworld.c tests/unit/ctlworld.h \

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* Maps, texts and stored rows when memory runs out: whichever allocation fails, the answer is -ENOMEM and never that the input
- * was wrong, and nothing is left behind. Linked with --wrap for malloc, calloc and realloc. */
+ * was wrong, and nothing is left behind. And what held a secret is wiped before it is freed. Linked with --wrap for
+ * malloc, calloc, realloc and free. */
+#include "config.h"
+
 #include "tests/unit/testing.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +15,7 @@
 #include "base/compiler.h"
 #include "control/netmap.h"
 #include "coord/ctlserver.h"
+#include "wire/json.h"
 #include "wire/jsonmap.h"
 #include "wire/notify.h"
 #include "wire/prefs.h"
@@ -54,6 +59,31 @@ void *__wrap_calloc(size_t n, size_t size)
 void *__wrap_realloc(void *p, size_t size)
 {
 	return fails() ? NULL : __real_realloc(p, size);
+}
+
+/* What no freed memory may hold, and how much did. */
+struct watch {
+	const char *secret; /* null: nothing is looked for */
+	unsigned n_found;
+};
+
+static struct watch *watch(void)
+{
+	static struct watch w;
+
+	return &w;
+}
+
+void __real_free(void *p);
+void __wrap_free(void *p);
+
+void __wrap_free(void *p)
+{
+	struct watch *w = watch();
+
+	if (p && w->secret && memmem(p, malloc_usable_size(p), w->secret, strlen(w->secret)))
+		w->n_found++;
+	__real_free(p);
 }
 
 /* --- what is tried --- */
@@ -245,10 +275,31 @@ static void out_of_memory_is_told_as_such(void **state)
 	cJSON_InitHooks(NULL);
 }
 
+/* A request that cJSON would not read as it is, for its large number, is prepared in a copy; the tree itself is its
+ * owner's to wipe. */
+static void the_copy_of_a_request_is_wiped(void **state)
+{
+	static const char text[] = "{\"AuthKey\":\"hskey-auth-very-secret\",\"ID\":1234567890123456789}";
+	char *plain = strdup(text);
+	cJSON *tree;
+
+	(void)state;
+	assert_non_null(plain);
+	watch()->secret = "very-secret";
+	free(plain);
+	assert_int_equal(watch()->n_found, 1); /* it is seen */
+	tree = json_parse(text, sizeof(text) - 1, JSON_UNIQUE, NULL);
+	watch()->secret = NULL;
+	assert_int_equal(watch()->n_found, 1);
+	assert_string_equal(test_str(tree, "AuthKey"), "hskey-auth-very-secret");
+	cJSON_Delete(tree);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(out_of_memory_is_told_as_such),
+		cmocka_unit_test(the_copy_of_a_request_is_wiped),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
