@@ -148,6 +148,7 @@ struct engine {
 	struct derpclient derp;
 	struct relayclient relayc;
 	struct relayserver relays;
+	unsigned n_relay_failures;  /* to bind them, in a row */
 	struct mono relay_again_at; /* when its sockets are tried again; NEVER = they stand, or none are wanted */
 	struct netcheck *net;       /* from the main sockets */
 	struct netcheck *relay_net; /* from the relay's sockets */
@@ -338,6 +339,8 @@ void en_tick(struct engine *e, struct mono now);
 void en_start(struct engine *e, struct mono now, bool full);
 /* Something was sent to a peer: it is in use, and reports run again. */
 void en_sent(struct engine *e, struct mono now, struct epeer *p);
+/* Asks STUN servers through the sockets of the relay, which stand. */
+void en_start_relay(struct engine *e, struct mono now);
 void en_derp_map(struct engine *e, struct mono now, const struct derp_map *map);
 /* Works out the own endpoints and tells everybody who needs them. */
 void en_endpoints(struct engine *e, struct mono now);

@@ -30,7 +30,7 @@ void en_start(struct engine *e, struct mono now, bool full)
 						(int64_t)env_below(e->env, ENGINE_STUN_SPREAD_S * 1000));
 }
 
-static void start_relay_report(struct engine *e, struct mono now)
+void en_start_relay(struct engine *e, struct mono now)
 {
 	const struct netcheck_host h = host_abilities(e, true);
 
@@ -54,7 +54,7 @@ void en_derp_map(struct engine *e, struct mono now, const struct derp_map *map)
 	e->home_due = e->home || !map->n_regions ? MONO_NEVER : mono_add_ms(now, ENGINE_HOME_MS);
 	en_start(e, now, true);
 	if (e->relays.state == RELAYSERVER_ON)
-		start_relay_report(e, now);
+		en_start_relay(e, now);
 }
 
 /* ---- own endpoints (path-selection 8) ---- */
@@ -397,7 +397,7 @@ void en_tick(struct engine *e, struct mono now)
 			e->next_stun = MONO_NEVER; /* until en_sent(): a node at rest is not woken to find that it rests */
 	}
 	if (e->relays.state == RELAYSERVER_ON && mono_due(e->next_relay_stun, now))
-		start_relay_report(e, now);
+		en_start_relay(e, now);
 }
 
 struct mono en_deadline(const struct engine *e)

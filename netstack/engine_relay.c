@@ -10,7 +10,10 @@
 #define CAP_RELAY_TARGET "tailscale.com/cap/relay-target"
 
 /* A port that is taken may be free later: a process that ends, another one's first socket at the start of the host. */
-enum { RELAY_AGAIN_S = 60 };
+enum {
+	RELAY_AGAIN_S = 60,
+	CHOSEN_PORT_TRIES = 3, /* then a port of an earlier run is given up, and the firewall rules for it */
+};
 
 /* ---- permission (peer-relay 3) ---- */
 
@@ -269,14 +272,16 @@ void engine_relay_bound(struct engine *e, struct mono now, int err, uint16_t por
 	else
 		log_info(e->env->log, "relay: listening on udp port %u", port4);
 	e->relay_again_at = e->relays.state == RELAYSERVER_FAILED ? mono_add_s(now, RELAY_AGAIN_S) : MONO_NEVER;
+	e->n_relay_failures = err ? e->n_relay_failures + 1 : 0;
 	if (!err)
 		e->prefs.bound_relay_port = port4;
-	else if (!e->prefs.relay_port)
-		e->prefs.bound_relay_port = 0; /* the system chose it once: it shall choose another one */
+	else if (err == -EADDRINUSE && !e->prefs.relay_port && e->n_relay_failures >= CHOSEN_PORT_TRIES)
+		e->prefs.bound_relay_port = 0;
 	epm_update(e, now);
 	er_addrs(e, now);
 	er_candidates(e, now, true);
-	e->next_relay_stun = now;
+	if (e->relays.state == RELAYSERVER_ON)
+		en_start_relay(e, now);
 	e->state_due = true;
 }
 

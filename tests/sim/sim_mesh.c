@@ -124,6 +124,31 @@ static void a_relay_whose_port_was_taken_comes_up_when_it_is_free(void **state)
 	topo_end(&t);
 }
 
+static void a_port_that_the_system_chose_is_given_up_when_it_stays_taken(void **state)
+{
+	struct topo t = topo_mesh(28, TOPO_O, TOPO_O, 1);
+	struct engine *e = whole_engine(t.relay[0]);
+	char why[ENGINE_ERR_MAX];
+	struct prefs p = { 0 };
+
+	(void)state;
+	world_relay(t.relay[0], false);
+	whole_take_relay_port(t.relay[0], true);
+	assert_int_equal(prefs_copy(&p, engine_prefs(e)), 0);
+	p.has_relay_port = true;
+	p.relay_port = 0;
+	assert_int_equal(engine_set_prefs(e, t.w->net->now, &p, PREF_BIT(PREF_RELAY_PORT), why), 0);
+	prefs_wipe(&p);
+	whole_pump(t.relay[0]);
+	world_run(t.w, 90000); /* not at once: firewall rules may name it */
+	assert_int_equal(engine_relay(e)->state, RELAYSERVER_FAILED);
+	assert_int_equal(engine_prefs(e)->bound_relay_port, WORLD_RELAY_PORT);
+	world_run(t.w, 110000);
+	assert_int_equal(engine_relay(e)->state, RELAYSERVER_ON);
+	assert_int_equal(engine_prefs(e)->bound_relay_port, WORLD_RELAY_PORT + 1);
+	topo_end(&t);
+}
+
 static void a_relay_that_restarts_is_bound_anew(void **state)
 {
 	struct topo t = topo_flowing_mesh(8, TOPO_H, TOPO_H, 1, PATH_RELAY);
@@ -757,6 +782,7 @@ int main(void)
 		cmocka_unit_test(without_a_relay_a_blackholed_path_falls_to_derp),
 		cmocka_unit_test(a_relay_switched_off_and_on_is_left_and_used_again_within_5_s),
 		cmocka_unit_test(a_relay_whose_port_was_taken_comes_up_when_it_is_free),
+		cmocka_unit_test(a_port_that_the_system_chose_is_given_up_when_it_stays_taken),
 		cmocka_unit_test(a_relay_that_restarts_is_bound_anew),
 		cmocka_unit_test(an_idle_peer_costs_nothing_and_is_back_at_once),
 		cmocka_unit_test(a_node_at_rest_is_left_alone),

@@ -276,13 +276,15 @@ static void act_data(struct whole *x, const struct engine_out *o)
 
 static void act_relay_sockets(struct whole *x, const struct engine_out *o)
 {
-	const bool is_refused = o->is_on && o->port == WORLD_RELAY_PORT && x->relay_port_is_taken;
+	/* Where the system chooses, it chooses one that is free. */
+	const uint16_t port = o->port ? o->port : WORLD_RELAY_PORT + (x->relay_port_is_taken ? 1 : 0);
+	const bool is_refused = o->is_on && port == WORLD_RELAY_PORT && x->relay_port_is_taken;
 
 	x->has_relay_socket = o->is_on && !is_refused;
 	if (is_refused)
 		engine_relay_bound(x->e, now_of(x), -EADDRINUSE, 0, 0);
 	else if (o->is_on)
-		engine_relay_bound(x->e, now_of(x), 0, WORLD_RELAY_PORT, WORLD_RELAY_PORT);
+		engine_relay_bound(x->e, now_of(x), 0, port, port);
 }
 
 static void act_host(struct whole *x, const struct engine_out *o)
