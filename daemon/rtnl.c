@@ -164,28 +164,64 @@ int rtnl_flush(struct rtnl_req *q)
 	return err;
 }
 
-int rtnl_dump(struct rtnl_req *q, uint16_t type, uint8_t family, rtnl_dump_fn fn, void *data)
+struct dump {
+	uint32_t seq, portid;
+	rtnl_dump_fn fn; /* null: it wants no more, the rest is only read */
+	void *data;
+	bool is_over, is_torn;
+	int err;
+};
+
+/* One message of an answer. What is left of an earlier question, given up for its time, is passed over. */
+static void take_part(struct dump *d, const struct nlmsghdr *nlh)
 {
+	const struct nlmsgerr *e = mnl_nlmsg_get_payload(nlh);
+
+	if (nlh->nlmsg_seq != d->seq || nlh->nlmsg_pid != d->portid)
+		return;
+	d->is_torn |= (nlh->nlmsg_flags & NLM_F_DUMP_INTR) != 0;
+	if (nlh->nlmsg_type == NLMSG_ERROR && mnl_nlmsg_get_payload_len(nlh) >= sizeof(*e))
+		d->err = e->error;
+	d->is_over |= nlh->nlmsg_type == NLMSG_DONE || nlh->nlmsg_type == NLMSG_ERROR;
+	if (nlh->nlmsg_type >= NLMSG_MIN_TYPE && d->fn && d->fn(nlh, d->data) <= MNL_CB_STOP)
+		d->fn = NULL;
+}
+
+static int dump_once(struct rtnl_req *q, uint16_t type, uint8_t family, rtnl_dump_fn fn, void *data)
+{
+	struct dump d = { .seq = ++q->seq, .portid = q->portid, .fn = fn, .data = data };
 	uint8_t buf[RTNL_BUF_SIZE] MESH_ALIGNED(8);
 	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
 	struct rtgenmsg *head = mnl_nlmsg_put_extra_header(nlh, sizeof(*head));
-	const uint32_t seq = ++q->seq;
-	int ret = 1;
 
 	nlh->nlmsg_type = type;
 	nlh->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
-	nlh->nlmsg_seq = seq;
+	nlh->nlmsg_seq = d.seq;
 	head->rtgen_family = family;
 	if (mnl_socket_sendto(q->nl, nlh, nlh->nlmsg_len) < 0)
 		return -errno;
-	while (ret > 0) {
+	while (!d.is_over) {
 		const ssize_t got = mnl_socket_recvfrom(q->nl, buf, sizeof(buf));
+		int n = (int)got;
 
 		if (got < 0 && errno == EINTR)
 			continue;
-		ret = got < 0 ? -1 : mnl_cb_run(buf, (size_t)got, seq, q->portid, fn, data);
+		if (got < 0)
+			return -errno;
+		for (const struct nlmsghdr *m = (const void *)buf; mnl_nlmsg_ok(m, n); m = mnl_nlmsg_next(m, &n))
+			take_part(&d, m);
 	}
-	return ret < 0 ? -errno : 0;
+	return d.err ? d.err : d.is_torn ? -EINTR : 0;
+}
+
+int rtnl_dump(struct rtnl_req *q, uint16_t type, uint8_t family, rtnl_dump_fn fn, void *data)
+{
+	int err = -EBUSY;
+
+	/* Busy: the kernel still answers a question that was given up. Reading on lets it come to an end. */
+	for (int i = 0; i < RTNL_DUMP_TRIES && err == -EBUSY; i++)
+		err = dump_once(q, type, family, fn, data);
+	return err;
 }
 
 struct attr_table {
@@ -289,7 +325,7 @@ static int take_link(const struct nlmsghdr *nlh, void *data)
 	return MNL_CB_OK;
 }
 
-int rtnl_addrs(struct rtnl *r, struct rtnl_addr **addrs, size_t *n)
+static int addrs_once(struct rtnl *r, struct rtnl_addr **addrs, size_t *n)
 {
 	struct addr_list l = { .except = r->ifindex };
 	int err = rtnl_dump(&r->req, RTM_GETADDR, AF_UNSPEC, take_addr, &l);
@@ -304,6 +340,15 @@ int rtnl_addrs(struct rtnl *r, struct rtnl_addr **addrs, size_t *n)
 	*addrs = l.v;
 	*n = l.n;
 	return 0;
+}
+
+int rtnl_addrs(struct rtnl *r, struct rtnl_addr **addrs, size_t *n)
+{
+	int err = -EINTR;
+
+	for (int i = 0; i < RTNL_DUMP_TRIES && err == -EINTR; i++)
+		err = addrs_once(r, addrs, n);
+	return err;
 }
 
 struct default_route {

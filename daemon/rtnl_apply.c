@@ -393,7 +393,7 @@ static void step_rules(struct steps *s)
 	}
 }
 
-int rtnl_make_so(struct rtnl_req *q, const struct rtnl_wanted *w, char err[static RTNL_ERR_MAX])
+static int make_so(struct rtnl_req *q, const struct rtnl_wanted *w, char err[static RTNL_ERR_MAX])
 {
 	static const struct rtnl_wanted nothing = { 0 };
 	struct rtnl_wanted down = nothing;
@@ -424,6 +424,16 @@ int rtnl_make_so(struct rtnl_req *q, const struct rtnl_wanted *w, char err[stati
 	free(s.t.route_is_there);
 	free(s.t.extra);
 	return s.err;
+}
+
+int rtnl_make_so(struct rtnl_req *q, const struct rtnl_wanted *w, char err[static RTNL_ERR_MAX])
+{
+	int ret = -EINTR;
+
+	/* Others change routes while they are read. */
+	for (int i = 0; i < RTNL_DUMP_TRIES && ret == -EINTR; i++)
+		ret = make_so(q, w, err);
+	return ret;
 }
 
 /* --- cleanup --- */

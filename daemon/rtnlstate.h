@@ -45,7 +45,9 @@ void rtnl_end(struct rtnl_req *q, struct nlmsghdr *nlh);
 int rtnl_flush(struct rtnl_req *q);
 
 /* Asks for everything of a kind and calls 'fn' for each message. 'family' is AF_INET, AF_INET6 or
- * AF_UNSPEC. Returns 0 or a negative errno. */
+ * AF_UNSPEC. Returns 0 or a negative errno; -EINTR: what it tells of changed meanwhile, the caller begins anew
+ * (RTNL_DUMP_TRIES times in all). Whatever happens, the next question is answered. */
+enum { RTNL_DUMP_TRIES = 4 };
 typedef int (*rtnl_dump_fn)(const struct nlmsghdr *nlh, void *data);
 MESH_MUST_USE int rtnl_dump(struct rtnl_req *q, uint16_t type, uint8_t family, rtnl_dump_fn fn,
 			    void *data);
