@@ -5,7 +5,7 @@
  * A receive buffer from one source holds equal segments but not necessarily of one VNI: runs of one
  * VNI are forwarded with one send, byte for byte and without a copy. What is not bound data goes to
  * control in arrival order (peer-relay 7; ARCHITECTURE 6). How workers keep their wake-ups few is in
- * relay/relaypace.h. */
+ * relay/relaypace.h, how much may wait for them in relay/relayqueue.h. */
 #include "config.h"
 
 #include <errno.h>
@@ -21,10 +21,13 @@
 #include "daemon/dpstate.h"
 #include "relay/relayfair.h"
 #include "relay/relaypace.h"
+#include "relay/relayqueue.h"
 #include "wire/classify.h"
 
 /* What a worker waits for: its sockets by family, and its bell. */
 enum { FORWARD_BELL = 2, FORWARD_WATCHED };
+
+static_assert((int)RELAYQUEUE_MAX == (int)USOCK_BUF_BYTES, "a socket begins with a whole buffer");
 
 struct forward {
 	struct worker w;
@@ -38,6 +41,9 @@ struct forward {
 	struct mono now;
 	uint32_t n_recvs, n_bulk; /* of this turn, as relaypace_add() wants them */
 	struct relaypace pace;
+	struct relayqueue queue;
+	struct mono rest_from; /* when the last turn ended, if the worker waited since */
+	bool has_rested;
 	struct forward_batch batch;
 
 	/* The first worker's, which is started last and stopped first. */
@@ -253,6 +259,26 @@ static bool take_udp(struct forward *f, unsigned fam)
 	return n == USOCK_RECV_MAX;
 }
 
+static void begin_rest(struct forward *f, struct mono now)
+{
+	f->has_rested = true;
+	f->rest_from = now;
+}
+
+/* Under overload less may wait in the kernel. Called at the begin of a turn or in a long silence. */
+static void limit_queue(struct forward *f)
+{
+	const int64_t rest_ns = f->has_rested ? mono_since_ns(f->now, f->rest_from) : 0;
+
+	f->has_rested = false;
+	if (!relayqueue_add(&f->queue, f->now, rest_ns,
+			    counter_get(&f->w.tally.relay_rxq_overflow)))
+		return;
+	for (unsigned fam = 0; fam < 2; fam++)
+		if (f->families & 1U << fam)
+			usock_set_queue(&f->socks[fam], f->queue.bytes);
+}
+
 /* One receive from each of these families (bits). Returns those that may have more: the caller looks at
  * other things in between, as under overload no socket is ever empty. */
 static unsigned take_some(struct forward *f, unsigned families)
@@ -261,6 +287,7 @@ static unsigned take_some(struct forward *f, unsigned families)
 
 	snapshot_quiescent();
 	f->now = loop_clock();
+	limit_queue(f);
 	f->n_recvs = f->n_bulk = 0;
 	for (unsigned fam = 0; fam < 2; fam++)
 		if (families & 1U << fam && take_udp(f, fam))
@@ -304,6 +331,9 @@ static unsigned sleep_until_ready(struct forward *f)
 	snapshot_offline();
 	n = epoll_wait(f->epoll_fd, events, FORWARD_WATCHED, f->is_trimmed ? -1 : DP_IDLE_MS);
 	if (n == 0) {
+		f->now = loop_clock();
+		limit_queue(f);
+		begin_rest(f, f->now);
 		usock_rx_trim(&f->rx);
 		ring_trim(&f->w.notes);
 		f->is_trimmed = true;
@@ -326,6 +356,8 @@ static void *forward_main(void *arg)
 	/* The kernel would add 50 us to a pause. */
 	(void)prctl(PR_SET_TIMERSLACK, 1000UL);
 	snapshot_thread_enter();
+	relayqueue_init(&f->queue, loop_clock());
+	begin_rest(f, loop_clock());
 	while (!counter_mark_get(&f->w.stop)) {
 		if (!ready)
 			ready = sleep_until_ready(f);
@@ -334,6 +366,8 @@ static void *forward_main(void *arg)
 		f->is_trimmed = false;
 		ready = take_some(f, ready);
 		spread(f);
+		if (!ready)
+			begin_rest(f, loop_clock());
 		if (!ready && f->n_recvs && f->pace.pause_ns) {
 			const struct timespec pause = { .tv_nsec = f->pace.pause_ns };
 

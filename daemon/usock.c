@@ -55,15 +55,22 @@ static void set_int(int fd, int level, int name, int value)
 	(void)setsockopt(fd, level, name, &value, sizeof(value));
 }
 
-/* As large as the system lets us: forced where permitted, else up to its limit. */
-static void set_buffers(int fd)
+/* Forced where permitted, else up to the system's limit. */
+void usock_set_queue(const struct usock *s, uint32_t bytes)
+{
+	const int size = (int)bytes;
+
+	if (setsockopt(s->fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)) < 0)
+		set_int(s->fd, SOL_SOCKET, SO_RCVBUF, size);
+}
+
+static void set_buffers(const struct usock *s)
 {
 	const int size = USOCK_BUF_BYTES;
 
-	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)) < 0)
-		set_int(fd, SOL_SOCKET, SO_RCVBUF, size);
-	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) < 0)
-		set_int(fd, SOL_SOCKET, SO_SNDBUF, size);
+	usock_set_queue(s, USOCK_BUF_BYTES);
+	if (setsockopt(s->fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) < 0)
+		set_int(s->fd, SOL_SOCKET, SO_SNDBUF, size);
 }
 
 static int bind_any(int fd, const struct usock_cfg *cfg, uint16_t *port)
@@ -83,7 +90,7 @@ static void set_options(struct usock *s, const struct usock_cfg *cfg)
 {
 	const int one = 1, zero = 0;
 
-	set_buffers(s->fd);
+	set_buffers(s);
 	if (cfg->mark)
 		set_int(s->fd, SOL_SOCKET, SO_MARK, (int)cfg->mark);
 	set_int(s->fd, SOL_SOCKET, SO_RXQ_OVFL, 1);

@@ -92,6 +92,10 @@ MESH_MUST_USE int usock_rx_init(struct usock_rx *rx);
 void usock_rx_wipe(struct usock_rx *rx);
 /* Gives the pages back; what was received is gone. */
 void usock_rx_trim(struct usock_rx *rx);
+/* What may wait to be received, in bytes as SO_RCVBUF takes them; USOCK_BUF_BYTES at the start. As large as the system
+ * lets us. */
+void usock_set_queue(const struct usock *s, uint32_t bytes);
+
 /* Fills rx->msgs. Returns how many, 0 if there is nothing, or a negative errno. Empty datagrams
  * have size 0. */
 MESH_MUST_USE int usock_recv(const struct usock *s, struct usock_rx *rx);

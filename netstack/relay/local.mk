@@ -7,6 +7,7 @@ libnetstack_a_SOURCES += \
 	netstack/relay/relaybind.c netstack/relay/relaybind.h \
 	netstack/relay/relayfair.c netstack/relay/relayfair.h \
 	netstack/relay/relaypace.c netstack/relay/relaypace.h \
+	netstack/relay/relayqueue.c netstack/relay/relayqueue.h \
 	netstack/relay/relayserver.c netstack/relay/relayserver.h \
 	netstack/relay/stunserver.c netstack/relay/stunserver.h
 
@@ -17,6 +18,6 @@ libnetstack_a_SOURCES += \
 check_PROGRAMS += tests/unit/test_relayclient
 
 check_PROGRAMS += \
-	tests/unit/test_relaypace tests/unit/test_relayserver
+	tests/unit/test_relaypace tests/unit/test_relayqueue tests/unit/test_relayserver
 check_PROGRAMS += \
 	tests/unit/test_derp

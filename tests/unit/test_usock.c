@@ -126,6 +126,28 @@ static void usock_runs_arrive_as_datagrams(void **state)
 	send_and_receive(false, false, true);
 }
 
+static int queue_of(const struct usock *s)
+{
+	int size = 0;
+	socklen_t len = sizeof(size);
+
+	assert_int_equal(getsockopt(s->fd, SOL_SOCKET, SO_RCVBUF, &size, &len), 0);
+	return size / 2; /* the kernel doubles it */
+}
+
+static void usock_queue_can_change(void **state)
+{
+	struct pair p;
+
+	(void)state;
+	open_pair(&p, false, false);
+	usock_set_queue(&p.b, 64 << 10);
+	assert_int_equal(queue_of(&p.b), 64 << 10);
+	usock_set_queue(&p.b, 32 << 10);
+	assert_int_equal(queue_of(&p.b), 32 << 10);
+	close_pair(&p);
+}
+
 static void usock_errors_stay_with_their_run(void **state)
 {
 	static struct pair p;
@@ -338,6 +360,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(usock_runs_arrive_as_datagrams),
+		cmocka_unit_test(usock_queue_can_change),
 		cmocka_unit_test(usock_errors_stay_with_their_run),
 		cmocka_unit_test(usock_resends_what_was_refused_with_gso),
 		cmocka_unit_test(usock_keeps_other_errors),
