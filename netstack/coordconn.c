@@ -197,7 +197,6 @@ static void answer_verify(struct coordconn *c)
 		answer_text(c, 500, "out of memory\n");
 		return;
 	}
-
 	json_key(&in, v, "NodePublic", KEY_NODE, key.b);
 	cJSON_Delete(v);
 	if (!v || in.err || key_is_zero(key.b)) {

@@ -119,46 +119,26 @@ char *ip_write(char text[static IP_TEXT_MAX], const struct ip *ip)
 	return text;
 }
 
-/* Appends a mark and a number; the caller's text has room. */
-static void put_number(char *text, char mark, unsigned v)
-{
-	char *p = text + strlen(text), digits[8];
-	size_t n = 0;
-
-	*p++ = mark;
-	do
-		digits[n++] = (char)('0' + v % 10);
-	while (v /= 10);
-	while (n > 0)
-		*p++ = digits[--n];
-	*p = 0;
-}
-
 char *ep_write(char text[static EP_TEXT_MAX], const struct ep *ep)
 {
-	if (!ep_is_set(ep)) {
+	char ip[IP_TEXT_MAX];
+
+	if (!ep_is_set(ep))
 		(void)snprintf(text, EP_TEXT_MAX, "invalid AddrPort");
-		return text;
-	}
-	if (ep->ip.family == IP_V6) {
-		text[0] = '[';
-		(void)ip_write(text + 1, &ep->ip);
-		memcpy(text + strlen(text), "]", 2);
-	} else {
-		(void)ip_write(text, &ep->ip);
-	}
-	put_number(text, ':', ep->port);
+	else
+		(void)snprintf(text, EP_TEXT_MAX, ep->ip.family == IP_V6 ? "[%s]:%u" : "%s:%u",
+			       ip_write(ip, &ep->ip), (unsigned)ep->port);
 	return text;
 }
 
 char *prefix_write(char text[static PREFIX_TEXT_MAX], const struct prefix *p)
 {
-	if (!ip_is_set(&p->ip)) {
+	char ip[IP_TEXT_MAX];
+
+	if (!ip_is_set(&p->ip))
 		(void)snprintf(text, PREFIX_TEXT_MAX, "invalid Prefix");
-		return text;
-	}
-	(void)ip_write(text, &p->ip);
-	put_number(text, '/', p->bits);
+	else
+		(void)snprintf(text, PREFIX_TEXT_MAX, "%s/%u", ip_write(ip, &p->ip), (unsigned)p->bits);
 	return text;
 }
 

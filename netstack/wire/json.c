@@ -791,31 +791,6 @@ static const char *copy_number(char **dst, const char *p, const char *end)
 	return q;
 }
 
-/* Would the copy be the text itself? As a rule it would: no escapes, no bytes beyond ASCII, no large numbers, no
- * HuJSON. */
-static bool is_prepared(const char *p, const char *end)
-{
-	size_t digits = 0;
-	char last = 0;
-
-	for (; p < end; p++) {
-		if (*p == '"') {
-			for (p++; (p += json_plain(p, end)) < end && *p != '"'; p++)
-				if (*p == '\\' || (uint8_t)*p >= 0x80)
-					return false;
-			digits = 0;
-			last = '"';
-			continue;
-		}
-		digits = is_digit(*p) ? digits + 1 : 0;
-		if (digits > EXACT_DIGITS || *p == '/' || (last == ',' && (*p == '}' || *p == ']')))
-			return false;
-		if (!is_space(*p))
-			last = *p;
-	}
-	return true;
-}
-
 cJSON *json_tree(struct json_span value)
 {
 	/* A quoted integer of 16 bytes or more grows by three. */
@@ -824,8 +799,6 @@ cJSON *json_tree(struct json_span value)
 	char *buf, *dst, *comma = NULL;
 	cJSON *tree;
 
-	if (is_prepared(p, end))
-		return cJSON_ParseWithLength(p, value.size);
 	buf = dst = malloc(cap);
 	if (!buf)
 		return NULL;

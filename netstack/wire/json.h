@@ -73,7 +73,7 @@ MESH_MUST_USE cJSON *json_parse(const char *text, size_t size, unsigned flags, s
 
 /* The tree of one span of a checked text; null: out of memory. */
 MESH_MUST_USE cJSON *json_tree(struct json_span value);
-/* The same for a text that json_check_prepared() said so of: it need not be looked through again. */
+/* The same without a copy on the way, for a text that json_check_prepared() said so of. */
 MESH_MUST_USE cJSON *json_tree_prepared(struct json_span value);
 
 /* Line and column (1-based) of an offset. */

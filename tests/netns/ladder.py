@@ -120,16 +120,21 @@ class Ladder:
         expect(duplicated == 0, "of %d datagrams %d were lost, %d came twice" % (sent, lost, duplicated))
 
 
-def easy_pair(lab, figures):
-    """Two easy NATs: direct within DIRECT_S after both joined, and it stays direct."""
+def join_pair(lab, names):
+    """A coordinator, two nodes behind easy NATs that joined it, and a witness."""
     coord = Node(lab.public("coord")).start()
     url = coord.enable_coordinator()
     key = coord.key("--reusable")
-    carol = Node(lab.host("carol", lab.nat("natc", "easy"))).start()
-    dave = Node(lab.host("dave", lab.nat("natd", "easy"))).start()
+    pair = [Node(lab.host(name, lab.nat("nat" + name[0], "easy"))).start() for name in names]
     witness = Witness(coord.host)
-    carol.up(url, key)
-    dave.up(url, key)
+    for node in pair:
+        node.up(url, key)
+    return coord, *pair, witness
+
+
+def easy_pair(lab, figures):
+    """Two easy NATs: direct within DIRECT_S after both joined, and it stays direct."""
+    _, carol, dave, witness = join_pair(lab, ("carol", "dave"))
     joined = time.monotonic()
     udp = UdpFlow(carol.host, dave.host, carol.addr(), dave.addr())
     witness.wait("easy: first packet through", FIRST_PACKET_S, lambda: udp.arrivals, joined, 0.01)
@@ -152,14 +157,7 @@ NO_STREAMS = """table ip late {
 
 def late_peer(lab, figures):
     """The other end is not at DERP until after the first packet: this must not wait for WireGuard's next attempt."""
-    coord = Node(lab.public("coord")).start()
-    url = coord.enable_coordinator()
-    key = coord.key("--reusable")
-    erin = Node(lab.host("erin", lab.nat("nate", "easy"))).start()
-    frank = Node(lab.host("frank", lab.nat("natf", "easy"))).start()
-    witness = Witness(coord.host)
-    erin.up(url, key)
-    frank.up(url, key)
+    coord, erin, frank, witness = join_pair(lab, ("erin", "frank"))
     addrs = erin.addr(), frank.addr()
     never("late: the two speak before they are asked to", 3, lambda: erin.path("frank") == "direct", 0.5)
     frank.host.nft(NO_STREAMS % coord.host.addr)

@@ -41,6 +41,14 @@ static struct prefix peer6(uint32_t i)
 	return (struct prefix){ .ip = ip6(b), .bits = 128 };
 }
 
+/* The routes for these prefixes, in 'list'; returns how many. */
+static size_t all_of(struct hostroutes *h, struct prefix *list, const char *const *texts, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		list[i] = prefix_of(texts[i]);
+	return hostroutes_all(h, list, n);
+}
+
 static void peers_share_the_route_of_their_range(void **state)
 {
 	const char *const texts[] = { "100.64.0.1/32", "fd7a:115c:a1e0::1/128", "100.64.0.2/32", "fd7a:115c:a1e0::2/128" };
@@ -49,9 +57,7 @@ static void peers_share_the_route_of_their_range(void **state)
 	size_t n;
 
 	(void)state;
-	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
-		list[i] = prefix_of(texts[i]);
-	n = hostroutes_all(&h, list, ARRAY_LEN(texts));
+	n = all_of(&h, list, texts, ARRAY_LEN(texts));
 	assert_int_equal(n, 3);
 	assert_true(has(list, n, "100.64.0.1/32"));
 	assert_true(has(list, n, "100.64.0.2/32"));
@@ -70,9 +76,7 @@ static void other_prefixes_keep_their_own(void **state)
 	size_t n;
 
 	(void)state;
-	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
-		list[i] = prefix_of(texts[i]);
-	n = hostroutes_all(&h, list, ARRAY_LEN(texts));
+	n = all_of(&h, list, texts, ARRAY_LEN(texts));
 	assert_int_equal(n, ARRAY_LEN(texts));
 	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
 		assert_true(has(list, n, texts[i]));
