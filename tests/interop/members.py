@@ -54,6 +54,9 @@ def keys(coord, ada, guest, url):
         expect(done.returncode != 0 and guest.state() != "Running", "a key that is no good: %s" % words)
         expect(words in said, "and it is told why: " + said.strip().replace("\n", " ")[:200])
         guest.ctl("logout", check=False)
+        # It tries the refused key once more even after this, and the next command would be told of that one.
+        guest.stop()
+        guest.start()
 
 
 def members(coord, ada, bert):
